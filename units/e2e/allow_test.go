@@ -22,7 +22,7 @@ var (
 	unlisted = netip.MustParseAddr("198.51.100.71")
 )
 
-// how is by what an address is allowed.
+// how returns why an address is allowed.
 func (v *victim) how(t testing.TB, a netip.Addr) (w control.AllowWhy) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -65,8 +65,8 @@ func (v *victim) login(t *testing.T, from netip.Addr, user, key string) (logout 
 	}
 }
 
-// Who is logged in as root is not locked out by what fails from his address meanwhile; an ordinary user's session protects
-// nobody; and when root has left, the address is one as any other.
+// operators: the address of a root session is not banned, whatever fails from it meanwhile. An ordinary user's session protects nothing,
+// and when root logs out, the address is like any other.
 func (v *victim) operators(t *testing.T) {
 	v.put(t, "30-operators.yaml", "allow: {operators: {grace: 3s}}\n")
 	defer v.sh(t, `rm /etc/bailiff/bailiff.d/30-operators.yaml && systemctl reload bailiff.service`)
@@ -132,8 +132,8 @@ while (my $c = $l->accept) {
 }
 `
 
-// The refresh fetches in its sandbox, as its own user, over HTTP and from a file; the daemon takes the list in without a
-// reload, and neither an empty list nor a hole in the sandbox gets through.
+// lists: the refresh fetches in its sandbox, as its own user, over HTTP and from a file. The daemon loads the list without a reload. An
+// empty list is rejected, and the sandbox has no hole.
 func (v *victim) lists(t *testing.T) {
 	v.fails(t, listed, 5)
 	v.bansInKernel(t, listed)
@@ -196,8 +196,8 @@ func (v *victim) lists(t *testing.T) {
 		t.Errorf("audit entries: %v", es)
 	}
 
-	// The sandbox: the unit as it is, but for what it runs, and for what this systemd does not know: in a unit it warns of
-	// that, which systemd-run does not.
+	// The sandbox: the unit's own settings, except for the command and for settings that this systemd does not know. In a unit file it only
+	// warns of those; systemd-run fails.
 	props := strings.Fields(v.sh(t, `systemctl cat bailiff-allow-refresh.service | sed -n '/^\[Service\]/,/^\[/p' | grep -E '^[A-Z][A-Za-z]+=' | grep -vE '^(Type|ExecStart|TimeoutStartSec|SystemCallFilter)=' | tr ' ' '\037'`))
 	for i := range props {
 		props[i] = strings.ReplaceAll(props[i], "\037", " ")

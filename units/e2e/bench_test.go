@@ -13,8 +13,8 @@ import (
 	"bailiff/units/e2e/host"
 )
 
-// latency prints how long an attacker's last line is in the journal before his address is in the kernel's set, under a
-// slow and a fast attack, beside what inotify alone would take in the same run.
+// latency prints the time from an attacker's last line in the journal until the address is in the kernel's set, under a slow and a fast
+// attack, beside the time that inotify alone takes in the same run.
 func (v *victim) latency(t *testing.T) {
 	sets := strings.Join(strings.Fields(v.sh(t, `ipset list -n | grep '^bailiff4'`)), ",")
 	for i, rate := range []int{20, 2000} {
@@ -75,8 +75,8 @@ func (v *victim) measured(t *testing.T, who, args string) {
 		who, v.suite, r.Rate, len(r.Ban), r.Missed, b50, b99, r.Ban[len(r.Ban)-1], r.First, i50, i99, i50/b50, i99/b99)
 }
 
-// crowd prints what 100,000 attackers at once cost: until all are banned, in memory, and to bring them back at a restart
-// with a kernel that has lost them.
+// crowd prints what 100,000 attackers at once cost: the time until all are banned, the memory, and the time to restore the bans at a
+// restart after the kernel has lost them.
 func (v *victim) crowd(t *testing.T) {
 	const addresses, failures = 100_000, 5
 	begin := time.Now()
@@ -124,7 +124,7 @@ func (v *victim) crowd(t *testing.T) {
 	t.Logf("%s: started anew with %d bans, all in the kernel after %.2f s; RssAnon %d KiB", v.suite, addresses, again.Seconds(), memory())
 }
 
-// quantile by nearest rank: the smallest value that so many percent of all do not exceed.
+// quantile by nearest rank: the smallest value that is not exceeded by the given percentage of all values.
 func quantile(sorted []float64, percent int) float64 {
 	return sorted[max((len(sorted)*percent+99)/100-1, 0)]
 }

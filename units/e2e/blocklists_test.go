@@ -35,8 +35,9 @@ func (v *victim) reaches(a netip.Addr) bool {
 	return err == nil
 }
 
-// A block list is fetched in its sandbox, as its own user, and the daemon loads it without a reload: its packets are dropped and counted,
-// what is allowed passes, and nobody is banned. A list that comes back too wide is refused. Without the section all is as before.
+// blockLists: a list is fetched in a sandbox by a user of its own, and the daemon loads it without a reload. Packets from its addresses are
+// dropped and counted, allowed addresses pass, and nobody is banned. A list that has become too wide is rejected. Without the section
+// everything is as before.
 func (v *victim) blockLists(t *testing.T) {
 	v.place(t, "/srv/web.pl", webServer, 0o644)
 	v.sh(t, `mkdir -p /srv/lists && printf '# bad\n198.51.100.80/29 ; SBL1\n10.0.0.0/8\n' >/srv/lists/http
@@ -82,7 +83,7 @@ lists:
 		t.Error("the last good list is gone, or the bad one came")
 	}
 
-	// Only one country of a database may reach sshd, which the sandbox reads where it lies.
+	// Only one country of a database may reach sshd. The sandbox reads the database in place.
 	v.sh(t, fmt.Sprintf(`printf %%s %s | base64 -d | gunzip >/srv/lists/countries.mmdb`, countries))
 	v.put(t, "41-blocks.yaml", `lists:
   only: {url: "file:///srv/lists/countries.mmdb", countries: [DE], others: true, jails: [sshd]}
@@ -108,7 +109,7 @@ lists:
 	}
 }
 
-// Without netlink firewalld carries the list, as long as it is short, in a set of its own.
+// Without netlink, firewalld holds the list in a set of its own, provided that it is short.
 func (v *victim) confinedLists(t *testing.T) {
 	v.sh(t, `mkdir -p /srv/lists && printf '198.51.100.80/29\n' >/srv/lists/file; seq -f '11.0.%.0f.0/24' 0 255 >/srv/lists/other`)
 	v.put(t, "41-blocks.yaml", `allow: {addresses: [198.51.100.90]}

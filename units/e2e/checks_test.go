@@ -25,7 +25,7 @@ var (
 	friend4      = netip.MustParseAddr("203.0.113.5")
 	friend6      = netip.MustParseAddr("2001:db8:5::1")
 	monitor      = netip.MustParseAddr("203.0.113.77") // on the allow list
-	framed       = netip.MustParseAddr("203.0.113.66") // whom forged lines accuse
+	framed       = netip.MustParseAddr("203.0.113.66") // accused by forged lines
 	hidden       = netip.MustParseAddr("198.51.100.20")
 	penalised    = netip.MustParseAddr("198.51.100.30")
 	culprit      = netip.MustParseAddr("198.51.100.50")
@@ -40,7 +40,7 @@ const (
 	idRepaired = "883343ecef3141b6995ebe3bc646eab8"
 )
 
-// With no configuration at all, the service starts, is ready, has the sshd jail, and its firewall stands.
+// With no configuration at all, the service starts, is ready, and has the sshd jail and a working firewall.
 func (v *victim) starts(t *testing.T) {
 	v.sh(t, `systemctl enable -q --now bailiff.service`)
 	v.active(t)
@@ -171,7 +171,7 @@ func (v *victim) dropped(t *testing.T, family string) (sum int) {
 	return sum
 }
 
-// The journal tells the story: who, why, by which evidence; with a catalog text; and so does `bailiff why`.
+// The journal shows who was banned, why and on which evidence, with a catalog text; so does `bailiff why`.
 func (v *victim) audit(t *testing.T) {
 	for _, a := range []netip.Addr{attacker4, attacker6} {
 		var ban map[string]string
@@ -278,8 +278,8 @@ func (v *victim) put(t *testing.T, name, text string) {
 	v.place(t, "/etc/bailiff/bailiff.d/"+name, text, 0o644)
 }
 
-// Nobody but sshd can accuse: what a user writes has no weight, whatever he calls himself or his program, and neither has
-// what another unit writes, even as root.
+// Only sshd can accuse an address. What a user writes has no effect, whatever name the user or the program takes; nor has what another unit
+// writes, even as root.
 func (v *victim) forged(t *testing.T) {
 	line := "Failed password for root from " + framed.String() + " port 22 ssh2"
 	script := `for i in 1 2 3 4 5 6 7 8; do
@@ -314,8 +314,8 @@ func (v *victim) forged(t *testing.T) {
 	}
 }
 
-// executables: in sshd's own unit, as root, only sshd's programs count; and a process that journald sees, but in no unit, is not
-// one that was gone.
+// executables: in sshd's own unit, as root, only sshd's programs count. A process that journald sees outside any unit is not taken for one
+// that was already gone.
 func (v *victim) executables(t *testing.T) {
 	line := "Failed password for root from " + framed.String() + " port 22 ssh2"
 	for _, where := range []string{"/sys/fs/cgroup/system.slice/ssh.service/cgroup.procs", ""} {
@@ -350,7 +350,7 @@ func (v *victim) executables(t *testing.T) {
 	}
 }
 
-// sshd's entries that journald could not give a unit, since the process was gone already, still count.
+// Entries of sshd still count if journald could not assign a unit because the process was already gone.
 func (v *victim) unitless(t *testing.T) {
 	v.orphaned(t, `for i in 1 2 3 4 5; do logger -t sshd "Failed password for root from `+hidden.String()+` port $i ssh2"; done`)
 	es := v.entries(t, "-g", hidden.String(), "SYSLOG_IDENTIFIER=sshd")
@@ -386,7 +386,7 @@ func (v *victim) penalties(t *testing.T) {
 	}
 }
 
-// A request that comes while the daemon restarts waits and succeeds; a mere member of the group may look and not touch.
+// A request that comes while the daemon restarts waits and succeeds; a mere member of the group may read but change nothing.
 func (v *victim) control(t *testing.T) {
 	restarted := make(chan error, 1)
 	go func() {
@@ -432,13 +432,13 @@ func (v *victim) control(t *testing.T) {
 	}
 }
 
-// Somebody takes our rules or sets away: they are back within seconds, and the journal says so.
+// If somebody removes our rules or sets, they are back within seconds, and the journal says so.
 func (v *victim) mended(t *testing.T) {
 	for _, c := range []struct{ name, script string }{
 		{"rules flushed", `nft flush ruleset`},
 		{"sets flushed", `for s in $(ipset list -n | grep '^bailiff'); do ipset flush "$s"; done`},
-		// The daemon hears of flushed rules at once and is faster than us, unless it is held meanwhile. The kernel lets go of a
-		// set only a little after the rule is gone.
+		// The daemon notices flushed rules at once and would be faster than this script, so it is stopped meanwhile. The kernel releases a
+		// set only shortly after its rule is gone.
 		{"sets destroyed", `p=$(systemctl show -P MainPID bailiff.service); trap 'kill -CONT $p' EXIT; kill -STOP $p; nft flush ruleset
 			for s in $(ipset list -n | grep '^bailiff'); do for _ in $(seq 50); do ipset -q destroy "$s" && break; sleep 0.05; done; done
 			test -z "$(ipset list -n | grep '^bailiff')"`},
@@ -478,8 +478,7 @@ func (v *victim) now(t *testing.T) string {
 	return "--since=@" + strings.TrimSpace(v.sh(t, `date +%s.%6N`))
 }
 
-// What an operator does by hand is kept from that moment on: killing the daemon neither loses a ban nor brings back one
-// that was lifted.
+// What an operator does by hand is saved at once: killing the daemon neither loses a ban nor brings back one that was lifted.
 func (v *victim) byhand(t *testing.T) {
 	kill := func() {
 		v.sh(t, `systemctl kill -s KILL bailiff.service`)
@@ -511,7 +510,7 @@ func (v *victim) byhand(t *testing.T) {
 // with five failures is banned once, every address with four is not: one entry lost or counted twice would show.
 func (v *victim) turmoil(t *testing.T) {
 	const guilty, rate = 60, 40
-	// Some archives from before, so that vacuuming has something to take that is not evidence.
+	// Some older archives, so that vacuuming can remove something that is not evidence.
 	for range 6 {
 		v.sh(t, `logger filler; journalctl -q --rotate`)
 	}
@@ -582,7 +581,7 @@ func (v *victim) turmoil(t *testing.T) {
 	}
 }
 
-// load runs the load generator as one of its programs in ssh.service's cgroup.
+// load runs the load generator as one of sshd's programs in ssh.service's cgroup.
 func (v *victim) load(t *testing.T, args string) (string, error) {
 	return v.Sh(t.Context(), `echo $$ >/sys/fs/cgroup/system.slice/ssh.service/cgroup.procs; exec `+loadPath+` `+args)
 }
@@ -592,7 +591,7 @@ func sourceN(n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{198, 18 + byte(n>>16&1), byte(n >> 8), byte(n)})
 }
 
-// A configuration that is wrong is told with file and line, never restarts in a loop, and lets no attacker in.
+// A wrong configuration is reported with file and line, causes no restart loop, and lets no attacker in.
 func (v *victim) misconfigured(t *testing.T) {
 	v.put(t, "99-wrong.yaml", "defaults:\n  ban_tiem: 10m\n")
 	if out, err := v.Sh(t.Context(), `bailiff check 2>&1`); err == nil || !strings.Contains(out, "99-wrong.yaml:2") || !strings.Contains(out, "ban_tiem") {
@@ -675,7 +674,7 @@ func (v *victim) inParallel(n int, try func(i int)) {
 	wg.Wait()
 }
 
-// nftables in place of ipset, and back: at no moment is a banned address let in, and what the one made, the other takes away.
+// nftables replaces ipset, and back: no banned address gets in at any moment, and each backend removes what the other made.
 func (v *victim) nftables(t *testing.T) {
 	v.put(t, "20-firewall.yaml", "firewall: {backend: nftables}\n")
 	v.sh(t, `systemctl reload bailiff.service`)
@@ -713,7 +712,7 @@ func (v *victim) nftables(t *testing.T) {
 	v.bansInKernel(t, nftBanned)
 }
 
-// After a reboot the kernel's sets are empty, and then they hold the same bans as before; nobody is banned anew for it.
+// After a reboot the kernel's sets are empty, then hold the same bans as before; nobody is banned again.
 func (v *victim) reboot(t *testing.T) {
 	before := v.prefixes(t)
 	if before[attacker4.String()] == 0 && before[attacker4.String()+"/32"] == 0 {
@@ -779,7 +778,7 @@ func (v *victim) stays(t *testing.T) {
 	if _, err := v.Dial(attacker4, 22, time.Second); !timedOut(err) {
 		t.Errorf("%s after the daemon stopped: %v; want a timeout", attacker4, err)
 	}
-	// Looking does not start it again.
+	// Commands that only read do not start it again.
 	for _, look := range []string{"status", "status --json", "bans", "why 192.0.2.1", "top"} {
 		if out := v.sh(t, `bailiff `+look+` 2>&1 </dev/null || echo status $?; systemctl is-active bailiff.service || true`); !strings.HasSuffix(strings.TrimSpace(out), "status 3\ninactive") ||
 			!strings.Contains(out, "systemctl start bailiff.service") {

@@ -102,7 +102,7 @@ func (v *victim) confinedGroup(t *testing.T) {
 	}
 }
 
-// A backend that wants netlink is refused, with the way out.
+// A backend that needs netlink is rejected, with a hint.
 func (v *victim) confinedRefuses(t *testing.T) {
 	v.put(t, "20-firewall.yaml", "firewall: {backend: ipset}\n")
 	out, err := v.Sh(t.Context(), `systemctl reload bailiff.service`)
@@ -119,7 +119,7 @@ func (v *victim) confinedRefuses(t *testing.T) {
 	v.shut(t, attacker4, attacker6)
 }
 
-// What the daemon left in the kernel before it was confined goes: the helper removes it.
+// The helper removes what the daemon left in the kernel before it was confined.
 func (v *victim) confinedLeftovers(t *testing.T) {
 	const drop = "/etc/systemd/system/bailiff.service.d/firewalld-only.conf"
 	v.put(t, "20-firewall.yaml", "firewall: {backend: nftables}\n")
@@ -162,7 +162,7 @@ func (v *victim) confinedAlone(t *testing.T) {
 		}
 		return nil
 	})
-	// What was open goes on, as the man page says; so it is the helper that closes it otherwise.
+	// Open connections continue, as the man page says; so it is the helper that closes them otherwise.
 	if _, err := open.Write([]byte("SSH-2.0-e2e\r\n")); err != nil || !answers(open, time.Minute) {
 		t.Errorf("the connection that was open before the ban: %v", err)
 	}

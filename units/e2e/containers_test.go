@@ -79,9 +79,8 @@ patterns:
   - {name: refused, text: '<addr> - <user:word> [<trusted>] "<trusted:quoted>" 401 <trusted>'}
 `
 
-// TestContainers attacks nginx and MariaDB in real containers, whose output comes into the journal line by line, by conmon and by
-// dockerd. What a client makes the daemon write as a line of its own bans nobody; lines of a container that a jail names
-// count, those of others do not.
+// TestContainers attacks nginx and MariaDB in real containers, whose output conmon and dockerd write to the journal line by line. A line
+// that a client injects bans nobody. Lines count only if a jail names their container.
 func TestContainers(t *testing.T) {
 	suites, tree, load := wanted(t)
 	for _, suite := range suites {
@@ -122,7 +121,7 @@ func (v *victim) containers(t *testing.T) {
 	} {
 		v.place(t, path, text, 0o644)
 	}
-	// The host's root is an overlay, which no other overlay can have as its upper layer.
+	// The host's root is an overlay, and an overlay cannot be the upper layer of another.
 	v.sh(t, `systemctl disable -q --now firewalld.service; systemctl stop docker.socket docker.service; mkdir -p /var/lib/containers /var/lib/docker
 		mount -t tmpfs -o mode=0755 tmpfs /var/lib/containers; mount -t tmpfs -o mode=0710 tmpfs /var/lib/docker
 		systemctl daemon-reload; systemctl start docker.service
@@ -141,7 +140,7 @@ func (v *victim) containers(t *testing.T) {
 			return nil
 		})
 	}
-	// Before there is such an account a login from outside ends early.
+	// Until such an account exists, a login from outside ends early.
 	eventually(t, func() error {
 		_, err := v.Sh(t.Context(), `podman exec systemd-mariadb mariadb -S /tmp/mysql.sock -e "CREATE USER IF NOT EXISTS app@'%' IDENTIFIED BY 'x'"`)
 		return err
@@ -226,8 +225,8 @@ func (v *victim) logIn(t *testing.T, from netip.Addr, user string) {
 	}
 }
 
-// What a client has the daemons write: lines of its own, which accuse somebody else. nginx decodes the newline in its path;
-// MariaDB takes one in a user name.
+// forgedInContainers: clients make the daemons write extra lines that accuse another address. nginx decodes a newline in the path; MariaDB
+// accepts one in a user name.
 func (v *victim) forgedInContainers(t *testing.T) {
 	const path = "/%%0a2026/11/22%%2022:49:55%%20%%5Berror%%5D%%201%%231:%%20*1%%20user%%20%%22x%d%%22%%20was%%20not%%20found%%20in%%20%%22y%%22,%%20client:%%20203.0.113.5,%%20server:%%20s"
 	for i := range 6 {
@@ -312,7 +311,7 @@ func (v *victim) attachedTwice(t *testing.T) {
 	}
 }
 
-// refusedContainers: status tells of a container in a unit of a filter that does not watch it.
+// refusedContainers: status reports a container that runs in a filter's unit but is not watched.
 func (v *victim) refusedContainers(t *testing.T) {
 	for _, j := range ask[control.Status](v, t, "status").Jails {
 		if j.Name == "nginx-http-auth" {
@@ -335,7 +334,7 @@ func (v *victim) publishedPorts(t *testing.T) {
 			if s := ask[control.Status](v, t, "status"); s.Firewall.Backend != backend || !s.Firewall.OK {
 				return fmt.Errorf("firewall %+v", s.Firewall)
 			}
-			if c, err := v.Dial(banned, 22, time.Second); err == nil { // a ban made while the backend changes comes right behind
+			if c, err := v.Dial(banned, 22, time.Second); err == nil { // a ban made while the backend changes takes effect right afterwards
 				c.Close()
 				return errors.New("the ban is not in force")
 			}

@@ -75,8 +75,8 @@ func TestHost(t *testing.T) {
 // usual are the releases that every test is for; some are for more.
 var usual = []string{"bookworm", "trixie"}
 
-// wanted says which releases are asked for, of the usual or those given, and makes what goes onto them: see install. It skips
-// the test when none is. Tests run side by side, each on hosts of its own, unless something is measured.
+// wanted returns the requested releases, of the usual ones or those given, and builds what is installed on them: see install. It skips the
+// test if none is requested. Tests run in parallel, each on hosts of its own, unless they measure something.
 func wanted(t *testing.T, of ...string) (suites []string, tree, load string) {
 	t.Helper()
 	suites, err := host.Wanted()
@@ -102,7 +102,7 @@ func wanted(t *testing.T, of ...string) (suites []string, tree, load string) {
 	return suites, tree, buildLoad(t)
 }
 
-// install makes what is installed, by `make install` itself, once for all tests.
+// install builds the tree to install with `make install`, once for all tests.
 var install = sync.OnceValues(func() (tree string, err error) {
 	top, err := filepath.Abs("../..")
 	if err != nil {
@@ -165,7 +165,7 @@ func (v *victim) patience(limit time.Duration) time.Duration {
 	return limit
 }
 
-// boot gives a host with what is in tree, if anything, and with the load generator. extra are packages beyond the usual.
+// boot returns a host with what is in tree, if anything, and with the load generator. extra are packages beyond the usual.
 func boot(t *testing.T, suite, tree, load string, extra ...string) *victim {
 	t.Helper()
 	root, err := host.Root(t.Context(), suite, os.Stderr, extra...)
@@ -286,8 +286,7 @@ func (v *victim) entries(t testing.TB, args ...string) []map[string]string {
 	return es
 }
 
-// eventually asks until there is no error, and fails the test with the last one after three minutes: what takes long on a busy
-// machine is not wrong.
+// eventually asks until there is no error, and fails the test with the last error after three minutes: a busy machine may be slow.
 func eventually(t testing.TB, ask func() error) {
 	t.Helper()
 	within(t, 3*time.Minute, ask)
@@ -371,8 +370,8 @@ func (v *victim) settled(t testing.TB) {
 	})
 }
 
-// orphaned runs a script whose processes are gone before journald looks them up: it stands still meanwhile, and the lines
-// wait in its socket.
+// orphaned runs a script whose processes are gone before journald looks them up: journald is stopped meanwhile, and the lines wait in its
+// socket.
 func (v *victim) orphaned(t testing.TB, script string) {
 	t.Helper()
 	v.sh(t, `j=$(systemctl show -P MainPID systemd-journald.service); trap 'kill -CONT $j' EXIT; kill -STOP $j; `+script)

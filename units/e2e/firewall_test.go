@@ -53,10 +53,10 @@ func (v *victim) firewallCommand(t *testing.T) {
 	has("status", "firewalld (auto: firewalld runs): bans are in effect", "policy bailiff in place: from ANY to HOST, priority -32000", "policy bailiff (permanent) in place", "table inet firewalld in place: in the kernel", "bailiff4-0", "firewalld does not count packets", "status 0")
 	has("verify", "firewalld: 2 bans in 16 sets: no differences", "status 0")
 
-	// What others do at run time is mended at once; what they do to the permanent configuration is for repair.
+	// Changes by others at run time are repaired at once; changes to the permanent configuration need `bailiff firewall repair`.
 	for _, harm := range []string{
 		`firewall-cmd --ipset=bailiff4-0 --remove-entry=198.51.100.200`, `firewall-cmd --ipset=bailiff4-0 --add-entry=192.0.2.66`, `firewall-cmd --reload`,
-		`nft flush ruleset`, `nft flush table inet firewalld || :`, // of firewalld 2 nobody else can
+		`nft flush ruleset`, `nft flush table inet firewalld || :`, // only firewalld 2 itself can flush its table
 		`firewall-cmd --policy=bailiff --remove-rich-rule='rule family="ipv4" source ipset="bailiff4-0" drop'`,
 	} {
 		v.sh(t, harm)

@@ -20,8 +20,8 @@ import (
 // firewalldHost is what a host with firewalld has. netbase: /etc/protocols, without which firewalld 1.3 does not start.
 var firewalldHost = []string{"firewalld", "polkitd", "netbase", "iptables"}
 
-// TestFirewalld tries the firewalld backend with the real firewalld of each release: first the contract of all backends,
-// then the daemon under attack while everybody is at firewalld.
+// TestFirewalld tries the firewalld backend with the real firewalld of each release: first the contract of all backends, then the daemon
+// under attack while others change firewalld.
 func TestFirewalld(t *testing.T) {
 	suites, tree, load := wanted(t, "bookworm", "trixie", "forky")
 	contract := filepath.Join(t.TempDir(), "contract")
@@ -63,7 +63,7 @@ func TestFirewalld(t *testing.T) {
 	}
 }
 
-// A firewalld that hangs keeps bailiff neither from stopping nor from starting, and costs nothing that it knows.
+// A hanging firewalld prevents bailiff neither from stopping nor from starting, and no state is lost.
 func (v *victim) firewalldHangs(t *testing.T) {
 	const banned = "198.18.7.7"
 	for _, keep := range []string{"true", "false"} {
@@ -104,7 +104,7 @@ func (v *victim) contract(t *testing.T, file string, args ...string) {
 	v.place(t, "/opt/e2e/contract", string(bin), 0o755)
 	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
 	defer cancel()
-	// The contract listens on ssh's port. firewalld 2.5 is started, by its unit's word, before it is on the bus.
+	// The contract listens on ssh's port. The unit of firewalld 2.5 counts as started before firewalld is on the bus.
 	v.sh(t, `systemctl stop ssh.service; timeout 120 sh -c 'until firewall-cmd -q --state; do sleep 0.1; done'`)
 	out, err := v.Run(ctx, append([]string{"env", "BAILIFF_TEST_NETNS=1", "BAILIFF_TEST_FIREWALLD=1", "BAILIFF_BENCH=" + os.Getenv("BAILIFF_BENCH"), "/opt/e2e/contract", "-test.v"}, args...)...)
 	if err != nil || !strings.Contains(out, "--- PASS: TestContract") || !strings.Contains(out, "--- PASS: TestWatch") || !strings.Contains(out, "--- PASS: TestMethods") || !strings.Contains(out, "--- PASS: TestRecheck") {
@@ -115,12 +115,12 @@ func (v *victim) contract(t *testing.T, file string, args ...string) {
 
 // With no configuration, firewalld is chosen, and real attackers are kept out by its own sets.
 func (v *victim) startsFirewalld(t *testing.T) {
-	// firewalld 2.5 is started, by its unit's word, before it is on the bus; until then another backend is chosen.
+	// The unit of firewalld 2.5 counts as started before firewalld is on the bus; until then another backend is chosen.
 	v.sh(t, `timeout 120 sh -c 'until firewall-cmd -q --state; do sleep 0.1; done'; systemctl enable -q --now bailiff.service`)
 	v.firewalldBites(t, "runs")
 }
 
-// firewalldBites attacks a daemon that has chosen firewalld, and says why, from two addresses that hold connections open.
+// firewalldBites attacks a daemon that has chosen firewalld for the reason why, from two addresses that hold connections open.
 func (v *victim) firewalldBites(t *testing.T, why string) {
 	t.Helper()
 	v.active(t)
@@ -145,7 +145,7 @@ func (v *victim) firewalldBites(t *testing.T, why string) {
 		}
 		v.fails(t, a, 5)
 		v.shut(t, a)
-		// firewalld lets what is established pass: the connection must have been closed.
+		// firewalld accepts established connections: this one must have been closed.
 		if _, err := open.Write([]byte("SSH-2.0-e2e\r\n")); err == nil && answers(open, 2*time.Second) {
 			t.Errorf("%s: a connection that was open before the ban still works", a)
 		}
@@ -160,7 +160,7 @@ func (v *victim) firewalldBites(t *testing.T, why string) {
 	}
 }
 
-// shut waits until addresses are kept out, by what the backend says of itself and by their packets.
+// shut waits until addresses are kept out, according to the backend's status and to their packets.
 func (v *victim) shut(t *testing.T, addrs ...netip.Addr) {
 	t.Helper()
 	eventually(t, func() error {
@@ -179,8 +179,8 @@ func (v *victim) shut(t *testing.T, addrs ...netip.Addr) {
 	})
 }
 
-// A hundred reloads in a row, while an attack is on: at the end every ban stands. How long a banned address got through
-// after firewalld's signal is printed.
+// hundredReloads reloads firewalld during an attack, a hundred times if BAILIFF_BENCH is set, otherwise ten. In the end every ban is in
+// effect. It prints how long a banned address got through after firewalld's signal.
 func (v *victim) hundredReloads(t *testing.T) {
 	reloads := 100
 	if os.Getenv("BAILIFF_BENCH") == "" {
@@ -220,7 +220,7 @@ func (v *victim) hundredReloads(t *testing.T) {
 			tries.Add(1)
 			go func() {
 				defer tries.Done()
-				sent := time.Now() // what is answered went through then: nothing is sent again within the time-out
+				sent := time.Now() // an answer means that this packet got through: nothing is sent again within the time-out
 				if c, err := v.Dial(attacker4, 22, 150*time.Millisecond); err == nil {
 					mu.Lock()
 					through = append(through, sent)
@@ -245,7 +245,7 @@ func (v *victim) hundredReloads(t *testing.T) {
 	v.settled(t)
 	v.shut(t, attacker4, attacker6)
 	eventually(t, func() error {
-		var held []netip.Prefix // those that many of them share take in the others
+		var held []netip.Prefix // a prefix that many of them share includes the others
 		for word := range strings.FieldsSeq(v.sh(t, `for s in $(firewall-cmd --get-ipsets); do firewall-cmd --ipset=$s --get-entries; done`)) {
 			if a, err := netip.ParseAddr(word); err == nil {
 				held = append(held, netip.PrefixFrom(a, a.BitLen()))
@@ -267,8 +267,8 @@ func (v *victim) hundredReloads(t *testing.T) {
 	var gaps []float64
 	slices.SortFunc(through, time.Time.Compare)
 	for _, s := range signals {
-		// What comes through later, after a pause, does so because the next reload has emptied the sets again; of that, too,
-		// firewalld tells when it is done.
+		// Packets that come through after a pause do so because the next reload has emptied the sets again. That reload has a signal of its
+		// own.
 		last := s
 		for _, p := range through {
 			if p.After(last) && p.Sub(last) < 60*time.Millisecond {

@@ -21,7 +21,7 @@ type banner struct {
 	start          func(*testing.T) // with no bans and an empty journal
 	stop           func(*testing.T)
 	again          string             // ends it with its bans kept for the next start, and starts it
-	hold           func(n int) string // has it ban so many addresses from holdBase on, beforehand
+	hold           func(n int) string // a script that has it ban n addresses from holdBase on, beforehand
 	held           string             // prints how many addresses are banned in the firewall
 	trials, many   int                // bans measured one by one; bans all at once
 }
@@ -34,8 +34,8 @@ const (
 	existing  = 1000
 )
 
-// TestFirewalls prints, in one table, how soon and how fast bailiff and fail2ban ban through each firewall, on one host. What
-// is measured are an attacker's packets.
+// TestFirewalls prints, in one table, how soon and how fast bailiff and fail2ban ban through each firewall on one host, measured by an
+// attacker's packets.
 func TestFirewalls(t *testing.T) {
 	if os.Getenv("BAILIFF_BENCH") == "" {
 		t.Skip("a comparison with fail2ban: run `make bench`, or set BAILIFF_BENCH and BAILIFF_E2E")
@@ -63,14 +63,14 @@ func TestFirewalls(t *testing.T) {
 	t.Run("reload", v.reloadMany)
 }
 
-// afresh makes what was logged before no evidence.
+// afresh removes earlier entries from the journal, so that they are no evidence.
 const afresh = `journalctl -q --rotate; journalctl -q --vacuum-time=1s; `
 
 func (v *victim) bailiff(backend string, many int) banner {
 	return banner{
 		name: "bailiff", firewall: backend, trials: 100, many: many,
 		start: func(t *testing.T) {
-			// Its rules go when it stops, so that each start puts all of them back.
+			// The rules are removed when it stops, so that each start restores all of them.
 			v.put(t, "50-firewall.yaml", "firewall: {backend: "+backend+", keep_on_stop: false}\n")
 			v.sh(t, afresh+`rm -f /var/lib/bailiff/state; systemctl start bailiff.service`)
 			eventually(t, func() error {
@@ -131,13 +131,13 @@ journalmatch = _SYSTEMD_UNIT=ssh.service + _COMM=sshd
 	}
 }
 
-// turn is what the load generator tells of an address.
+// turn is what the load generator reports about an address.
 type turn struct {
 	addr        netip.Addr
 	begin, last time.Time
 }
 
-// turns has the load generator take addresses one after the other, and calls watch as it comes to one that it tells of.
+// turns has the load generator use one address after another, and calls watch with each address that it reports.
 func (v *victim) turns(t *testing.T, args string, watch func(netip.Addr)) (l []turn) {
 	t.Helper()
 	cmd := v.Command(t.Context(), "sh", "-c", `echo $$ >/sys/fs/cgroup/system.slice/ssh.service/cgroup.procs; exec `+loadPath+` `+args)
@@ -169,8 +169,8 @@ func (v *victim) turns(t *testing.T, args string, watch func(netip.Addr)) (l []t
 	return l
 }
 
-// first measures how long after its last line is written an address is kept out, with many bans there already, at twenty
-// lines a second: milliseconds, sorted.
+// first measures how long after its last line an address is kept out, with many bans already in effect, at twenty lines a second. It
+// returns milliseconds, sorted.
 func (v *victim) first(t *testing.T, b banner) (ms []float64) {
 	t.Helper()
 	b.start(t)
@@ -180,7 +180,7 @@ func (v *victim) first(t *testing.T, b banner) (ms []float64) {
 	p := v.prober(t, time.Millisecond)
 	defer p.close()
 	turns := v.turns(t, fmt.Sprintf("-turns %d -failures 5 -rate 20 -base %d", b.trials, trialBase), func(a netip.Addr) { p.watch(a) })
-	for _, x := range turns[1:] { // the first ends the quiet
+	for _, x := range turns[1:] { // the first one comes after a quiet time
 		var at time.Time
 		eventually(t, func() error {
 			var through, ok bool
@@ -195,8 +195,8 @@ func (v *victim) first(t *testing.T, b banner) (ms []float64) {
 	return ms
 }
 
-// flooded lets many addresses attack as fast as journald takes their lines, one after the other, and measures until the last of
-// them is kept out; then how soon after the start of a program that was stopped all are kept out again.
+// flooded lets many addresses attack, one after the other, as fast as journald takes their lines. It measures the time until the last of
+// them is kept out, and then the time from the program's next start until all are kept out again.
 func (v *victim) flooded(t *testing.T, b banner) (rate float64, back time.Duration) {
 	t.Helper()
 	b.start(t)
@@ -223,8 +223,8 @@ func (v *victim) flooded(t *testing.T, b banner) (rate float64, back time.Durati
 // samples is how many of the addresses of a flood are watched.
 const samples = 16
 
-// flood bans so many addresses. It returns when the first line was written, when the last of the addresses watched was kept
-// out, and these.
+// flood bans n addresses. It returns when the first line was written, when the last watched address was kept out, and the watched
+// addresses.
 func (v *victim) flood(t *testing.T, p *prober, n, base int) (begin, end time.Time, all []netip.Addr) {
 	t.Helper()
 	for _, x := range v.turns(t, fmt.Sprintf("-turns %d -failures 5 -base %d -tell %d", n, base, n/samples), func(a netip.Addr) { p.watch(a) }) {
@@ -236,7 +236,7 @@ func (v *victim) flood(t *testing.T, p *prober, n, base int) (begin, end time.Ti
 	return begin, p.all(t, 10*time.Minute, false, all), all
 }
 
-// all waits until addresses are kept out, and says since when the last of them is. opened: each came through before.
+// all waits until the addresses are kept out, and returns when the last of them was. If opened is set, each must have come through before.
 func (p *prober) all(t *testing.T, limit time.Duration, opened bool, addrs []netip.Addr) (end time.Time) {
 	t.Helper()
 	within(t, limit, func() error {
@@ -255,7 +255,7 @@ func (p *prober) all(t *testing.T, limit time.Duration, opened bool, addrs []net
 	return end
 }
 
-// holds waits until the firewall has so many bans.
+// holds waits until the firewall has want bans.
 func (v *victim) holds(t *testing.T, b banner, want int) {
 	t.Helper()
 	eventually(t, func() error {

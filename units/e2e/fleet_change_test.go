@@ -63,8 +63,8 @@ func (h *house) connected(t *testing.T, names ...string) {
 	}
 }
 
-// operators: a second operator removes the first one, and hosts follow by themselves. What the first one has is of no use then, for
-// the hub and for the hosts.
+// operators: a second operator removes the first one, and hosts follow by themselves. Then neither the hub nor the hosts accept anything
+// from the first one.
 func (h *house) operators(t *testing.T) {
 	const ann, bob = "/root/fleet", "/root/bobs"
 	old := h.file(t, "a")
@@ -101,8 +101,8 @@ func (h *house) operators(t *testing.T) {
 	}
 }
 
-// moved: the hub of three servers, on the hosts, moves to one, and to three others. Hosts follow by themselves. A server that was
-// removed goes on as it was: nobody listens to it.
+// moved: the hub of three servers, on the hosts, moves to one, and to three others. Hosts follow by themselves. A removed server keeps
+// running, but nobody listens to it.
 func (h *house) moved(t *testing.T) {
 	a, b, c := h.members["a"], h.members["b"], h.members["c"]
 	change := func(servers, install []string) {
@@ -123,7 +123,7 @@ func (h *house) moved(t *testing.T) {
 	a.ban(t, "198.51.100.81")
 	h.allEqual(t, "the move to one server")
 
-	// Two of the old servers stay, and have a majority: with the hosts' accounts, certificates and the hub's old key.
+	// Two of the old servers keep running and have a majority, with the hosts' accounts, certificates and the hub's old key.
 	a.sh(t, `bailiff fleet hub --remove`)
 	if got := a.sh(t, `systemctl is-enabled nats-server || :; ls -d /etc/bailiff-hub /var/lib/bailiff-hub /etc/systemd/system/nats-server.service.d 2>/dev/null || :`); got != "disabled\n" {
 		t.Errorf("left on a server that is removed: %s", got)
@@ -144,7 +144,7 @@ func (h *house) moved(t *testing.T) {
 	h.allEqual(t, "the return of the one server")
 	h.connected(t, "hub")
 
-	// One to three, of which one was a server before; the other one of then knocks, and is not let in.
+	// From one server to three. One of them was a server before; the other old server tries to connect and is rejected.
 	change([]string{"hub", "a", "b"}, []string{"a", "b", "hub"})
 	a.ban(t, "198.51.100.83")
 	h.allEqual(t, "the move to three servers")

@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// clockPrograms builds bailiffd and bailiff-fleet with a clock that is as wrong as CLOCK_AHEAD says, in seconds, and returns a
-// folder that holds them below clockFolder. Hosts share the clock of the machine and may not set it; what these programs ask for the
-// time is Go's time.Now alone. Timers and the kernel's clocks are as they are, as on a host whose clock was set.
+// clockPrograms builds bailiffd and bailiff-fleet with a clock that is CLOCK_AHEAD seconds ahead, and returns a folder that holds them
+// below clockFolder. Hosts share the clock of the machine and may not set it; only Go's time.Now is changed in these programs. Timers and
+// the kernel's clocks are as they are, as on a host whose clock was set.
 func clockPrograms(t *testing.T) string {
 	t.Helper()
 	out, err := exec.Command("go", "env", "GOROOT").Output()
@@ -72,7 +72,7 @@ var ahead = func() (n int64) {
 	return tree
 }
 
-// setClock is a script that restarts the programs of a host with a clock that is so many seconds ahead.
+// setClock is a script that restarts the programs of a host with their clock the given number of seconds ahead.
 func setClock(ahead int) string {
 	s := "for p in bailiff:bailiffd bailiff-fleet:bailiff-fleet; do d=/etc/systemd/system/${p%:*}.service.d; mkdir -p $d\n"
 	if ahead == 0 {

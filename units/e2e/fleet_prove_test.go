@@ -22,12 +22,12 @@ import (
 	"bailiff/units/e2e/host"
 )
 
-// TestProveFleet does to a fleet, at random, what happens to fleets: the hub is killed, stopped, cut off, has no space, loses its store
-// or gets an old copy of it back; hosts are cut off, alone, by two, all of them, or in one direction; lines are slow; daemons and
-// bridges are killed, have no space, or live an hour ahead or behind; a member that was taken over lies. Meanwhile hosts ban and lift
-// bans. After each round all hosts ban the same addresses, none has lost a ban of its own, and no ban lasts longer than its
-// host permits. An address that failed a little on each host remains banned, and one of which only the liar says so never is. All the
-// time, packets of those who are allowed must arrive.
+// TestProveFleet does to a fleet, at random, what happens to fleets: the hub is killed, stopped, cut off, has no space, loses its store or
+// gets an old copy of it back; hosts are cut off, singly, in pairs, all together or in one direction; connections are slow; daemons and
+// bridges are killed, have no space, or live an hour ahead or behind; a member that was taken over lies. Meanwhile hosts ban and lift bans.
+// After each round all hosts ban the same addresses, none has lost a ban of its own, and no ban lasts longer than its host permits. An
+// address that failed a few times on each host stays banned. One that failed there only by the liar's word is never banned. Packets from
+// allowed addresses arrive all the time.
 func TestProveFleet(t *testing.T) {
 	if *fleetTime == 0 {
 		t.Skip("takes an hour: run `make prove`")
@@ -65,13 +65,13 @@ type fleetProof struct {
 	*taken
 	rand   *rand.Rand
 	lies   int          // addresses that the liar has banned
-	joint  []netip.Addr // that are banned for what hosts have counted together
+	joint  []netip.Addr // banned because of failures that hosts counted together
 	done   map[string]int
 	healed []float64          // seconds
 	worst  map[string]float64 // of the rounds with a fault
 }
 
-// Whom every host allows. The liar bans them all the time.
+// Addresses that every host allows. The liar bans them all the time.
 var fleetAllowed = []netip.Addr{fleetOperator, netip.MustParseAddr("203.0.113.97"), host.Victim4, host.Member(1), netip.MustParseAddr("127.0.0.1")}
 
 const (
@@ -83,7 +83,7 @@ allow: {addresses: [203.0.113.77, 203.0.113.96/28]}
 	clockFolder = "/opt/clock" // on hosts: programs whose clock can be set
 )
 
-// lieRange is what the liar bans and is believed in.
+// lieRange holds the liar's bans that other hosts accept.
 var lieRange = netip.MustParsePrefix("100.64.0.0/10")
 
 // prepare gives the hosts disks that can be full and programs whose clock can be set.
@@ -107,7 +107,7 @@ func (p *fleetProof) prepare(t *testing.T) {
 	}
 }
 
-// A trouble is something that happens to a fleet. Of each kind there is one at a time.
+// A trouble is something that happens to a fleet. Each kind happens once at a time.
 type trouble struct {
 	kind  string
 	begin func(t *testing.T) (heal func())
@@ -236,8 +236,8 @@ func (p *fleetProof) round(t *testing.T) {
 	}
 }
 
-// something has hosts ban and lift bans, and the liar lie. The hosts have the same addresses to ban, so that several ban one, and
-// each bans again what it has lifted.
+// something makes hosts ban addresses and lift bans, and the liar lie. The hosts choose from the same addresses, so that several ban the
+// same one, and a host bans again what it has lifted.
 func (p *fleetProof) something(t *testing.T) {
 	t.Helper()
 	for range 1 + p.rand.IntN(4) {
@@ -284,7 +284,7 @@ func (m *member) surely(t *testing.T, call func(context.Context) error) {
 	})
 }
 
-// lie says what the liar can say about those who are allowed, in its own name and in others', now, long ago, and until far away.
+// lie sends the liar's bans of allowed addresses, in its own name and in others', with times from long ago to the far future.
 func (p *fleetProof) lie(t *testing.T) {
 	t.Helper()
 	now := time.Now()
@@ -292,7 +292,7 @@ func (p *fleetProof) lie(t *testing.T) {
 	for _, a := range fleetAllowed {
 		prefixes = append(prefixes, netip.PrefixFrom(a, 32))
 	}
-	prefixes = append(prefixes, netip.PrefixFrom(p.lied(), 32)) // which is nobody's friend
+	prefixes = append(prefixes, netip.PrefixFrom(p.lied(), 32)) // which no host allows
 	for _, prefix := range prefixes {
 		n := &fleet.News{Host: "liar", Prefix: prefix, Jail: "sshd", Since: now.UnixMicro(), Failures: 5}
 		n.Since += []int64{-31 * 24 * 3600, -3600, 0, 3600}[p.rand.IntN(4)] * 1e6
@@ -397,7 +397,7 @@ func (m *member) differs(t *testing.T, want map[netip.Addr]bool) (odd []netip.Ad
 	return odd, err
 }
 
-// kernel reads the sets of bans, with the seconds that are left of each.
+// kernel reads the sets of bans, with the remaining seconds of each.
 func (m *member) kernel(t *testing.T) (map[netip.Addr]int, error) {
 	out, err := m.Run(t.Context(), "ipset", "save")
 	if err != nil {
@@ -447,8 +447,8 @@ func (m *member) keeps(t *testing.T) {
 	}
 }
 
-// watch looks all the time whether those who are allowed are banned anywhere: by their packets, and once a second by the kernel's
-// sets. The function that it returns ends that and says what was seen.
+// watch checks all the time whether an allowed address is banned anywhere: by its packets, and once a second in the kernel's sets. The
+// returned function ends the check and reports its result.
 func (p *fleetProof) watch(t *testing.T) func(*testing.T) {
 	var wg sync.WaitGroup
 	ctx, cancel := context.WithCancel(t.Context())

@@ -43,7 +43,7 @@ func (h *house) client(t *testing.T, m *hub.Member, o ...nats.Option) (*nats.Con
 	return nc, err
 }
 
-// forgeries: host a says what only host b, an operator or the hub may. Whatever it tries, nothing is stored or delivered but its own.
+// forgeries: host a sends what only host b, an operator or the hub may send. Only its own messages are stored and delivered.
 func (h *house) forgeries(t *testing.T) {
 	member := func(name string) *nats.Conn {
 		nc, err := h.client(t, h.file(t, name))
@@ -70,7 +70,7 @@ func (h *house) forgeries(t *testing.T) {
 		}
 		return string(m.Data) + strings.Join(m.Header.Values("Status"), "")
 	}
-	// What it may do: say something of its own. It reads it back, and so does the other host.
+	// It may send a message of its own, which it and the other host can read.
 	const own, others = "ban.a.sshd.203_0_113_7/32", "ban.b.sshd.203_0_113_8/32"
 	if got := ask(liar, own, "mine"); !strings.Contains(got, `"stream":"BANS"`) {
 		t.Fatalf("its own ban: %s", got)
@@ -149,7 +149,7 @@ func (h *house) operate(t *testing.T, script string) string {
 	return h.hub.sh(t, "cd "+h.folder+"\n"+script+"\nbailiff fleet hub "+h.folder+"/servers/*")
 }
 
-// rotated: a host gets new keys. It is connected all the time, and the old keys are of no use at the end.
+// rotated: a host gets new keys. It stays connected, and in the end the old keys no longer work.
 func (h *house) rotated(t *testing.T) {
 	a, b := h.members["a"], h.members["b"]
 	old := h.file(t, "b")

@@ -80,7 +80,7 @@ func TestFleet(t *testing.T) {
 	}
 }
 
-// newHouse boots a hub and hosts that have not joined yet. more are members of the fleet that are no hosts here.
+// newHouse boots a hub and hosts that have not joined yet. more names members of the fleet for which no host is booted.
 func newHouse(t *testing.T, suite, tree, load string, names []string, more ...string) *house {
 	t.Helper()
 	h := &house{members: map[string]*member{}, names: names, folder: "/root/fleet"}
@@ -149,7 +149,7 @@ func (m *member) status(t testing.TB) *control.FleetStatus {
 	return s
 }
 
-// has waits until so many prefixes are banned here because of others, and says when.
+// has waits until n prefixes are banned here because of other hosts, and returns the time.
 func (m *member) has(t testing.TB, n int) time.Time {
 	t.Helper()
 	eventually(t, func() error {
@@ -322,10 +322,10 @@ func (h *house) cutOff(t *testing.T) {
 	h.allEqual(t, "a host was cut off")
 }
 
-// liar: c was taken over. What it can do with its keys harms nobody whom the others protect.
+// liar: c was taken over. Nothing that it does with its keys harms an address that the others protect.
 func (h *house) liar(t *testing.T) {
 	a, b, c := h.members["a"], h.members["b"], h.members["c"]
-	// c said this long ago and has lifted it since.
+	// c banned this earlier and has lifted the ban since.
 	c.ban(t, "198.51.100.31")
 	b.has(t, h.others("b"))
 	js := h.take(t, c.Path("/root/fleet.json"))
@@ -350,12 +350,12 @@ func (h *house) liar(t *testing.T) {
 	hour := now.Add(time.Hour)
 	lies := []*nats.Msg{
 		ban("c", "0.0.0.0/0", hour), ban("c", "::/0", hour), ban("c", "127.0.0.1/32", hour), ban("c", "198.18.0.0/15", hour),
-		ban("c", fleetOperator.String()+"/32", hour),        // whom every host allows
+		ban("c", fleetOperator.String()+"/32", hour),        // allowed on every host
 		ban("c", host.Victim4.String()+"/32", hour),         // each host itself
 		ban("c", host.Member(1).String()+"/32", hour),       // the hub
 		ban("c", "198.51.100.33/32", now.Add(-time.Minute)), // over before it began
 		ban("a", "198.51.100.34/32", hour),                  // in another's name, refused by the hub
-		old,                                                 // said again
+		old,                                                 // sent again
 	}
 	forged := ban("c", "198.51.100.35/32", hour)
 	forged.Data = []byte(strings.Replace(string(forged.Data), `"failures":5`, `"failures":6`, 1)) // not what was signed
@@ -365,7 +365,7 @@ func (h *house) liar(t *testing.T) {
 	for _, m := range append(lies, forged, twice) {
 		js.publish(t, m)
 	}
-	// The hub is made to write under a's name: by the reply subject of a request.
+	// An attempt to make the hub write in a's name, by the reply subject of a request.
 	for _, reply := range []string{"ban.a.sshd.198_51_100_37/32", "fleet.ban.a.sshd.198_51_100_37/32"} {
 		m := ban("c", "198.51.100.38/32", hour)
 		m.Reply = reply
@@ -374,7 +374,7 @@ func (h *house) liar(t *testing.T) {
 	}
 	forever := js.sign(t, &fleet.News{Host: "c", Prefix: netip.MustParsePrefix("198.51.100.39/32"), Jail: "sshd", Since: now.UnixMicro(), Until: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro(), Failures: 5})
 	js.publish(t, forever)
-	// Of all that, three bans were news: those of 36, 38 and 39.
+	// Of all these messages, only three bans are accepted: those of 36, 38 and 39.
 	want := map[string]bool{"198.51.100.36/32": true, "198.51.100.38/32": true, "198.51.100.39/32": true}
 	for p := range want {
 		c.mine = append(c.mine, p)
@@ -411,14 +411,14 @@ func (h *house) liar(t *testing.T) {
 		t.Errorf("of %d packets of the operators the last that arrived was number %d", sent, arrived)
 	}
 
-	// The host is in good hands again: it takes back what its daemon does not ban.
+	// The host is under its owner's control again: it withdraws the bans that its daemon does not have.
 	js.nc.Close()
 	c.mine = slices.DeleteFunc(c.mine, func(p string) bool { return want[p] })
 	c.sh(t, `systemctl start bailiff-fleet.service`)
 	h.allEqual(t, "the return of a host that lied")
 }
 
-// taken is what somebody can do who has a host's file.
+// taken is an attacker who has a host's file.
 type taken struct {
 	nc     *nats.Conn
 	member *hub.Member
@@ -446,7 +446,7 @@ func (x *taken) last(subject string) (*nats.Msg, error) {
 	return &nats.Msg{Subject: subject, Data: m.Data, Header: nats.Header{hub.SignatureHeader: m.Header.Values(hub.SignatureHeader)}}, nil
 }
 
-// sign signs by the key of the host that was taken.
+// sign signs with the key of the host that was taken over.
 func (x *taken) sign(t *testing.T, n *fleet.News) *nats.Msg {
 	t.Helper()
 	m, err := fleet.Sign(n, x.member.Key.Private())

@@ -16,7 +16,7 @@ import (
 	"bailiff/units/hub"
 )
 
-// together: an address that fails twice on each host is banned on all of them. One that has logged in on one host is not, and neither
+// together: an address that fails twice on each host is banned on all of them. An address that has logged in on one host is not banned, nor
 // is one that tries a single account everywhere.
 func (h *house) together(t *testing.T) {
 	attacker, innocent, laptop := sourceN(901), sourceN(902), sourceN(903)
@@ -45,7 +45,7 @@ func (h *house) together(t *testing.T) {
 				}
 			}
 		}
-		if name == "a" { // who has failed there logs in now
+		if name == "a" { // the address that failed there now logs in
 			eventually(t, func() error {
 				if c := counted(a, innocent); !slices.Equal(c.Hosts, []string{"a"}) || c.Failures != 2 {
 					return fmt.Errorf("a has counted %+v", c)
@@ -107,7 +107,7 @@ func (h *house) together(t *testing.T) {
 	h.allEqual(t, "counting together")
 }
 
-// users are names that hosts tell apart: five bits of each are sent.
+// users returns names whose account codes differ: hosts send only five bits of each name.
 func (h *house) users(t *testing.T, n int) (l []string) {
 	t.Helper()
 	name, codes := h.members["a"].status(t).Roster.Fleet, map[uint8]bool{}
@@ -121,7 +121,7 @@ func (h *house) users(t *testing.T, n int) (l []string) {
 	return l
 }
 
-// Addresses that fail a little: on each host, and on one only, of which the liar says more.
+// fleetSlow fails a few times on each host. fleetSlip fails on one host only, but the liar reports more.
 var fleetSlow, fleetSlip = sourceN(3001), sourceN(3002)
 
 // countTogether: one address fails twice on each host and is banned on all, for as long as the test takes. The other fails on one host.
@@ -153,19 +153,19 @@ func (p *fleetProof) countTogether(t *testing.T) {
 				return err
 			case !m.inKernel(t, fleetSlow):
 				return fmt.Errorf("%s does not ban %s", name, fleetSlow)
-			case w.Together == nil || w.Together.HostsAll != 2 || w.Together.Banned: // a, and the liar, who is believed that far
+			case w.Together == nil || w.Together.HostsAll != 2 || w.Together.Banned: // a and the liar: its report counts here
 				return fmt.Errorf("%s: %+v", name, w.Together)
 			}
 			return nil
 		})
-		// A daemon that is killed loses what it has not yet saved of others, and nobody tells it of this again.
+		// A killed daemon loses what it has not yet saved from other hosts, and they do not send it again.
 		m.sh(t, `systemctl restart bailiff.service`)
 		m.active(t)
 	}
 }
 
-// lieTogether says of addresses that are allowed, and of one that has failed on one host, that they have failed on many accounts, as one
-// host and as others.
+// lieTogether reports failures on many accounts for the allowed addresses and for one that has failed on one host, in the liar's name and
+// in b's.
 func (p *fleetProof) lieTogether() {
 	at := time.Now().UnixMicro()
 	s := &fleet.Summary{At: at}

@@ -105,7 +105,7 @@ func (v *victim) flushed(t *testing.T) {
 	v.counts(t, flushedFriend, 4)
 }
 
-// Old journal files are away while bailiff restarts, and come back.
+// Old journal files are missing while bailiff restarts, and come back.
 func (v *victim) restored(t *testing.T) {
 	v.sh(t, `journalctl --rotate; cd /var/log/journal/*/; mkdir /root/away; mv system@*.journal /root/away
 		systemctl restart bailiff.service`)
@@ -127,7 +127,7 @@ func (v *victim) restored(t *testing.T) {
 	}
 }
 
-// A file with a flag that nobody knows is given to journalctl, which the daemon's sandbox lets it run.
+// A file with an unknown flag is read through journalctl, which the daemon's sandbox permits.
 func (v *victim) newer(t *testing.T) {
 	v.sh(t, `cd /var/log/journal/*/; f=$(ls system@*.journal | head -1); cp -p "$f" /root/newer; printf '\100' | dd of=/root/newer bs=1 seek=15 conv=notrunc status=none
 		cp -p /root/newer system@newer.journal`)
@@ -156,7 +156,7 @@ func (v *victim) namespace(t *testing.T) {
 	v.fails(t, spaceFriend, 1)
 	v.counts(t, spaceFriend, 4)
 
-	// What comes while the daemon is down is counted at the next start, although the other journal was read further.
+	// Entries written while the daemon is down count at the next start, although the other journal was read further.
 	v.sh(t, `systemctl stop bailiff.service bailiff.socket`)
 	v.fails(t, spaceAttacker, 5)
 	v.sh(t, `journalctl --sync --namespace=web; systemctl start bailiff.service`)

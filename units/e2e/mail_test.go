@@ -23,8 +23,8 @@ var mailHosts = []struct {
 	checks   []mailCheck
 }{
 	{"postfix", []string{"postfix", "dovecot-imapd", "dovecot-pop3d"}, postfixSetup, []mailCheck{
-		{"sasl-alone", "postfix", curlAUTH}, // before dovecot's jail is on, which hears of the same attempts sooner
-		{"sasl", "dovecot", curlAUTH},       // which postfix asks for the password, and which is heard first
+		{"sasl-alone", "postfix", curlAUTH}, // before dovecot's jail is on: it sees the same attempts sooner
+		{"sasl", "dovecot", curlAUTH},       // postfix asks it for the password, and its lines come first
 		{"imap", "dovecot", func(v *victim, t *testing.T, from, to netip.Addr) error {
 			return v.curl(t, from, "imap://"+bracketed(to)+"/", "--user", "bob:letmein")
 		}},
@@ -147,7 +147,7 @@ func attackMail(t *testing.T, suite string, m int, tree, load string) {
 	}
 }
 
-// guessed attacks until the attacker is out, by the jail that was meant.
+// guessed attacks until the attacker is banned by the expected jail.
 func (v *victim) guessed(t *testing.T, c mailCheck, from netip.Addr) {
 	to := host.Victim4
 	if from.Is6() {
@@ -168,8 +168,8 @@ func (v *victim) guessed(t *testing.T, c mailCheck, from netip.Addr) {
 	}
 	wg.Wait()
 	v.bansInKernel(t, from)
-	// Two jails may see the same attempts (postfix asks dovecot for the password), and the faster one bans: what each of them
-	// saw, a replay of it alone tells.
+	// Two jails may see the same attempts (postfix asks dovecot for the password), and the faster one bans. A replay of one jail alone
+	// shows what it saw.
 	seen := 0
 	for line := range strings.Lines(v.sh(t, `bailiff replay --json --failures --jail `+c.jail)) {
 		var f struct{ Kind, Address string }
@@ -219,8 +219,8 @@ func (v *victim) goodMail(t *testing.T) {
 	}
 }
 
-// A user's ~/.forward pipe runs inside postfix's unit, where journald vouches for the unit; what it writes there, as
-// postfix, smtpd, dovecot or sshd, is no evidence, for the kernel vouches for the user, too.
+// A user's ~/.forward pipe runs inside postfix's unit, and journald records that unit. What it writes there as postfix, smtpd, dovecot or
+// sshd is no evidence, because journald records the user, too.
 func (v *victim) forgedMail(t *testing.T) {
 	lines := []string{
 		"warning: unknown[" + framed.String() + "]: SASL LOGIN authentication failed: (reason unavailable), sasl_username=bob",

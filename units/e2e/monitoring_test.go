@@ -68,7 +68,7 @@ func (v *victim) monitored(t *testing.T) {
 		before[q] = v.value(t, q)
 	}
 	for _, a := range []netip.Addr{four, six} {
-		v.failsAs(t, "mallory", a, 5) // whom no other check attacks, or a ban would come sooner
+		v.failsAs(t, "mallory", a, 5) // no other check attacks this account, or a ban would come sooner
 		v.bansInKernel(t, a)
 		if c, err := v.Dial(a, 22, 2*time.Second); err == nil { // its packets are dropped
 			c.Close()
@@ -238,7 +238,7 @@ func (v *victim) observedBan(t *testing.T) {
 		}
 		return nil
 	})
-	// What failed while the jails observed counts later, too: up to half a minute after, Dovecot's last attempt would ban.
+	// Failures seen while the jails only observed count later, too: for half a minute, Dovecot's last attempt would lead to a ban.
 	v.sh(t, `bailiff allow --for 1h `+from.String()+`; rm /etc/bailiff/bailiff.d/56-observe.yaml; systemctl reload bailiff.service`)
 }
 

@@ -14,7 +14,7 @@ import (
 const noticeConfig = `report: {destinations: {phone: {type: webhook, form: ntfy, url: "` + peersURL + `/a-topic", gather: 1s, events: [bans, unbans, problems]}}}
 `
 
-// notified: a phone is told of bans, unbans, problems and their ends, also of those with other reports.
+// notified: a phone gets notices of bans, unbans, and problems and their ends, including problems with other reports.
 func (v *victim) notified(t *testing.T) {
 	v.put(t, "55-notices.yaml", noticeConfig)
 	v.sh(t, `bailiff check && systemctl reload bailiff.service`)

@@ -83,7 +83,7 @@ func packageHost(t *testing.T, suite, load string) *packaged {
 	return &packaged{banned: attacker4, proof: &proof{victim: v, backend: "ipset", wave: 100, rate: 25, rand: rand.New(rand.NewPCG(1, 1)), done: map[string]int{}}}
 }
 
-// pastReleases returns what an upgrade can come from, the newest first: the tags, and the first commit that built packages.
+// pastReleases returns the releases from which an upgrade is possible, newest first: the tags, and the first commit that built packages.
 func pastReleases(t *testing.T) []string {
 	t.Helper()
 	git := func(args ...string) []string {
@@ -233,7 +233,7 @@ report:
 	since := p.now(t)
 	var tries, through atomic.Int64
 	over := make(chan struct{})
-	how := make(chan string, 10) // that tries got through
+	how := make(chan string, 10) // ways in which tries got through
 	var dials sync.WaitGroup
 	p.underAttack(t, func(t *testing.T) {
 		for range 20 { // one begins every 50 ms or so, and waits for a second
@@ -283,8 +283,8 @@ report:
 	}
 }
 
-// rejected has a configuration that the version to be installed does not accept, with keys of versions before 1.0: the running
-// daemon goes on, and apt's output names file, line and the new key.
+// rejected upgrades with a configuration that the new version does not accept, with keys of versions before 1.0: the running daemon goes
+// on, and apt's output names file, line and the new key.
 func (p *packaged) rejected(t *testing.T) {
 	p.put(t, "99-old.yaml", "# before 1.0\nlimits: {tracked: 1000}\n")
 	pid := p.sh(t, `systemctl show -P MainPID bailiff.service`)
@@ -313,7 +313,7 @@ func (p *packaged) downgrade(t *testing.T, last, now string) {
 	}
 }
 
-// remove takes bans and services away and keeps configuration and state, which the next installation finds.
+// remove removes bans and services, and keeps configuration and state for the next installation.
 func (p *packaged) remove(t *testing.T) {
 	p.sh(t, `DEBIAN_FRONTEND=noninteractive apt-get remove -y bailiff`)
 	if c, err := p.Dial(p.banned, 22, time.Minute); err != nil {

@@ -11,9 +11,9 @@ import (
 	"bailiff/units/e2e/host"
 )
 
-// A prober sends datagrams from each address that it watches at a steady pace, and sees which arrive: when an address is kept
-// out is known as exactly, whatever keeps it out. The packets of an address carry numbers, so that it counts
-// when the first one that did not arrive was sent, however late the others were looked at.
+// A prober sends datagrams at a steady pace from each address that it watches, and sees which arrive. So it knows exactly when an address
+// was kept out, whatever the firewall. The packets of an address are numbered: what counts is when the first missing one was sent, however
+// late the others are read.
 type prober struct {
 	in   *net.UDPConn
 	out  *host.Sender
@@ -28,9 +28,9 @@ type prober struct {
 
 type probe struct {
 	sent  []time.Time
-	first int // number of the first one that arrived; -1
-	last  int // number of the last one that arrived; -1
-	count int // of those that arrived
+	first int // number of the first packet that arrived; -1: none
+	last  int // number of the last packet that arrived; -1: none
+	count int // packets that arrived
 }
 
 // probePort is where the datagrams go.
@@ -109,7 +109,7 @@ func (p *prober) send(t *testing.T) {
 	}
 }
 
-// watch begins anew with addresses.
+// watch starts watching addresses, anew if it watches them already.
 func (p *prober) watch(addrs ...netip.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -121,7 +121,7 @@ func (p *prober) watch(addrs ...netip.Addr) {
 	}
 }
 
-// leave ends with all addresses.
+// leave stops watching all addresses.
 func (p *prober) leave() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -131,8 +131,8 @@ func (p *prober) leave() {
 // quiet is how long nothing must have arrived from an address before it counts as kept out.
 const quiet = 300 * time.Millisecond
 
-// blocked is when the first packet was sent that did not arrive, of those after which none did; ok is false while some do.
-// through says that some did arrive before.
+// blocked returns when the first packet after the last arrival was sent; ok is false while packets still arrive. through reports whether
+// any arrived before.
 func (p *prober) blocked(a netip.Addr) (at time.Time, through, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -143,7 +143,7 @@ func (p *prober) blocked(a netip.Addr) (at time.Time, through, ok bool) {
 	return q.sent[q.last+1], q.first >= 0, true
 }
 
-// lost is how many packets of an address did not arrive, of those that were sent before a second ago.
+// lost returns how many packets of an address did not arrive, of those sent more than a second ago.
 func (p *prober) lost(a netip.Addr) (lost, sent int) {
 	time.Sleep(time.Second)
 	p.mu.Lock()

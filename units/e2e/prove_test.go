@@ -29,9 +29,9 @@ const (
 	innocent = 70000 // number of the first that fails four times
 )
 
-// TestProve kills the daemon and the reporter at random moments, hundreds of times, while two hundred addresses at a time attack,
-// and in between does to the host what happens to hosts. In the end every attempt was counted once, every ban made once and in
-// force, every report delivered once, and nobody banned who failed less often than a ban takes.
+// TestProve kills the daemon and the reporter at random moments, hundreds of times, while two hundred addresses at a time attack, and in
+// between does to the host what happens to hosts. In the end every attempt was counted once, every ban made once and in force, every report
+// delivered once, and no address banned that failed less often than a ban requires.
 //
 // The clock stays as it is, since hosts share it with the machine: see TestProveClock.
 func TestProve(t *testing.T) {
@@ -58,7 +58,7 @@ type proof struct {
 	wave    int // addresses that fail five times, and as many that fail four times, at once
 	rate    int // lines a second, of each kind
 	rand    *rand.Rand
-	waves   int // that the attack has begun
+	waves   int // waves begun so far
 	done    map[string]int
 }
 
@@ -302,7 +302,7 @@ func (p *proof) check(t *testing.T, since, after string) {
 		}
 		c.Close()
 	})
-	// Those of the last waves are still being counted: four times each, and one attempt more bans them.
+	// The failures of the last waves still count, four for each address: one more attempt leads to a ban.
 	for _, a := range free[max(0, len(free)-p.wave):] {
 		for _, c := range p.why(t, a).Counted {
 			if c.Window == "normal" && c.Attempts != 4 {

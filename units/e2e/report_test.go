@@ -33,7 +33,7 @@ const (
 	peersURL   = "http://127.0.0.1:8780"
 )
 
-// reportConfig tells everybody: root by mail with all parts, bob as fail2ban did, and the services on the web.
+// reportConfig reports to everybody: root by mail with all parts, bob as fail2ban did, and the services on the web.
 const reportConfig = `
 report:
   host: mail.example.test
@@ -53,7 +53,7 @@ const (
 	idDropped  = "e0029f9843874637b051f7805849bc42"
 )
 
-// TestReport: bans are told to the administrator and to services, with the host's own mail system, whatever happens.
+// TestReport: bans are reported to the administrator and to services, through the host's own mail system, whatever happens.
 func TestReport(t *testing.T) {
 	suites, tree, load := wanted(t)
 	serve := buildPeers(t)
@@ -148,7 +148,7 @@ func reporterSays[T any](v *victim, t testing.TB, call string, post any) (answer
 	return answer
 }
 
-// waiting are the deliveries that bailiff-report has before it.
+// waiting returns the deliveries that bailiff-report has yet to make.
 func (v *victim) waiting(t testing.TB) []control.QueuedReport {
 	t.Helper()
 	return reporterSays[control.ReportList](v, t, "/v1/reports?limit=1000", nil).Reports
@@ -165,7 +165,7 @@ func (v *victim) nothingWaits(t testing.TB) {
 	})
 }
 
-// attacked has somebody attack who is no ssh client, and is out.
+// attacked attacks from an address, without an ssh client, until it is banned.
 func (v *victim) attacked(t *testing.T, from netip.Addr) {
 	t.Helper()
 	b := from.As4()
@@ -211,10 +211,10 @@ func (v *victim) playRegistries(t *testing.T) {
 	v.place(t, "/etc/bailiff/rdap.json", `{"version":"1.0","services":[[["198.51.100.0/24"],["http://`+registryAt+`/"]]]}`, 0o644)
 }
 
-// silentAbout is whom the registries never answer about.
+// silentAbout is the address about which the registries never answer.
 var silentAbout = sourceN(0xc829)
 
-// answerWhois tells of the address's network, of silentAbout nothing at all, and tries to forge a header, an end of the mail and
+// answerWhois answers with the address's network, or not at all for silentAbout. The answer tries to forge a header, an end of the mail and
 // a command of mail(1).
 func answerWhois(c net.Conn) {
 	defer c.Close()
@@ -232,7 +232,7 @@ func answerWhois(c net.Conn) {
 	fmt.Fprintf(c, "%% asked for %s\r\ninetnum: %s\r\nnetname: TEST-NET-3\r\ndescr: Caf\xe9\r\nBcc: mallory@example.net\r\n.\r\n~! touch /tmp/forged\r\nabuse-mailbox: abuse@three.example\r\n", a, network)
 }
 
-// reportsBegin: who was banned before somebody asked for reports is not reported, nor is who is banned again by a restart.
+// reportsBegin: bans from before reports were configured are not reported, nor are bans that a restart restores.
 func (v *victim) reportsBegin(t *testing.T) {
 	early := sourceN(500)
 	v.attacked(t, early)
@@ -345,7 +345,7 @@ func (v *victim) about(t testing.TB, user, address string) (found []letter) {
 	return found
 }
 
-// mailed: real attacks with ssh, whose bans come as mails that hold the journal's very lines and what registries say.
+// mailed: bans from real attacks with ssh lead to mails with the exact lines of the journal and the registries' answers.
 func (v *victim) mailed(t *testing.T) {
 	for _, c := range []struct{ from, whois string }{
 		{"198.51.100.21", "TEST-NET-2"}, {"203.0.113.21", "TEST-NET-3"}, {"2001:db8:500::21", "TEST-NET-3"},
@@ -396,7 +396,7 @@ func (v *victim) mailed(t *testing.T) {
 	}
 }
 
-// hindered: services that fail in whatever way are told when they can listen again, and those that refuse a report are asked once.
+// hindered: services that fail in any way get their reports once they work again, and those that refuse a report are asked once.
 func (v *victim) hindered(t *testing.T) {
 	for i, mode := range []string{peers.Normal, peers.Error, peers.Hang, peers.Cut, peers.CutEarly, peers.Refuse} {
 		from := netip.AddrFrom4([4]byte{198, 51, 100, byte(60 + i)})
@@ -543,8 +543,8 @@ func (v *victim) reporterStops(t *testing.T) {
 	}
 }
 
-// thousand: a thousand bans while the mail system is stopped and bailiff-report is killed twice, then a reboot, and then the mail
-// system again: a thousand mails, no more, no fewer. The same with reports off, before, shows what a ban waits for them.
+// thousand: a thousand bans while the mail system is stopped and bailiff-report is killed twice, then a reboot, and then the mail system
+// again: a thousand mails, no more, no fewer. The same run without reports, before, shows how long a ban waits for them.
 func (v *victim) thousand(t *testing.T) {
 	const n, rate, off, on = 1000, 50, 40000, 60000
 	sets := strings.Join(strings.Fields(v.sh(t, `ipset list -n | grep '^bailiff4'`)), ",")

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// mailSystems are those that bailiff-report gets its mails out with beside Postfix. Each has its own idea of who may send.
+// mailSystems are the mail systems besides Postfix that bailiff-report sends with. Each has its own idea of who may send.
 var mailSystems = []struct {
 	name     string
 	packages []string

@@ -80,7 +80,7 @@ func buildPeers(t *testing.T) []byte {
 	return bin
 }
 
-// playPeers has the services on the host itself, where reports travel unencrypted, and gives bailiff-report their keys.
+// playPeers runs the services on the host itself, where reports travel unencrypted, and gives bailiff-report their keys.
 func (v *victim) playPeers(t *testing.T, serve []byte) {
 	t.Helper()
 	v.place(t, servePath, string(serve), 0o755)
@@ -166,7 +166,7 @@ func (v *victim) programTold(t *testing.T) {
 	}
 }
 
-// Services that fail get their reports when they can take them again, once; those that others took meanwhile are not repeated.
+// Services that fail get each report once, as soon as they can take it again; services that took it meanwhile do not get it again.
 func (v *victim) servicesFail(t *testing.T) {
 	mode := func(s, m string) { v.sh(t, servePath+` -mode `+s+`=`+m) }
 	mode(peers.AbuseIPDB, peers.Quota)
@@ -219,7 +219,7 @@ func (v *victim) servicesFail(t *testing.T) {
 	}
 }
 
-// A service that takes a report and does not say so gets it again, and can tell: AbuseIPDB by the address, a webhook by the id.
+// A service that takes a report without confirming it gets it again, and can recognize it: AbuseIPDB by the address, a webhook by the id.
 func (v *victim) servicesSilent(t *testing.T) {
 	for s, m := range map[string]string{peers.AbuseIPDB: peers.Cut, peers.Blocklist: peers.Error, peers.Hook: peers.Hang} {
 		v.sh(t, servePath+` -mode `+s+`=`+m+`:1`)

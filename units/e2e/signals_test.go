@@ -15,8 +15,8 @@ import (
 	"bailiff/units/packaging"
 )
 
-// forge is what any local user can do: for ten seconds, send every connection of the daemon to the bus each signal that could
-// be taken for news of firewalld, of logind or of the bus. It prints how many rounds that were.
+// forge does what any local user can do: for ten seconds, it sends each of the daemon's bus connections every signal that could be mistaken
+// for one from firewalld, logind or the bus. It prints the number of rounds.
 const forge = `
 names=$(busctl list --no-pager --unique --no-legend | awk -v p=$(systemctl show -P MainPID bailiff.service) '$2==p{print $1}')
 test -n "$names"
@@ -43,8 +43,8 @@ while test $(date +%s) -lt $end; do
 done
 echo $n'`
 
-// TestSignals: no signal that a local user sends changes anything or is told as a fact, with and without firewalld. On the
-// same host, a start under another backend leaves nothing of the former one in force.
+// TestSignals: signals from a local user change nothing and are not reported as facts, with and without firewalld. On the same host, a
+// start with another backend leaves nothing of the previous one in effect.
 func TestSignals(t *testing.T) {
 	suites, tree, load := wanted(t)
 	for _, suite := range suites {
@@ -139,7 +139,7 @@ func (v *victim) unmoved(t *testing.T, backend string) {
 	v.sh(t, `bailiff unban `+banned.String())
 }
 
-// keptOut tells by a packet whether an address is banned.
+// keptOut checks with a packet that an address is banned.
 func (v *victim) keptOut(a netip.Addr) error {
 	c, err := v.Dial(a, 22, 300*time.Millisecond)
 	if timedOut(err) {
@@ -151,7 +151,7 @@ func (v *victim) keptOut(a netip.Addr) error {
 	return fmt.Errorf("%s: %v; want a timeout", a, err)
 }
 
-// auto takes no ipset where nftables.service loads the ruleset, enabled or only started.
+// auto does not choose ipset where nftables.service loads the ruleset, whether it is enabled or only started.
 func (v *victim) auto(t *testing.T) {
 	v.sh(t, `systemctl stop firewalld.service`)
 	for _, c := range []struct{ script, backend string }{
@@ -175,7 +175,7 @@ func (v *victim) uninstall(t *testing.T, tree string) {
 	copies := map[string]string{"units/packaging/install.sh": "install.sh", "units/packaging/files": "files"}
 	for _, f := range list {
 		if strings.HasPrefix(f.Source, "units/systemd/") {
-			copies[f.Source] = f.Source // the installer reads in them what it has to stop
+			copies[f.Source] = f.Source // the installer reads them to learn what it has to stop
 		}
 	}
 	for from, to := range copies {
@@ -213,8 +213,8 @@ func (v *victim) uninstall(t *testing.T, tree string) {
 	}
 }
 
-// leftovers restarts the daemon under one backend after the other. What the former one had goes, so that an address whose ban
-// is lifted gets in.
+// leftovers restarts the daemon with one backend after another. What the previous one made is removed, so that an address whose ban is
+// lifted gets in.
 func (v *victim) leftovers(t *testing.T) {
 	a := netip.MustParseAddr("198.51.100.50")
 	traces := map[string]string{

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// exim logs what it is greeted with as it came, printable characters at least; Postfix replaces brackets and quotes in it.
+// exim logs the name in a greeting as received, at least its printable characters; Postfix replaces brackets and quotes in it.
 const eximSetup = `
 printf 'local_interfaces = 0.0.0.0\nlog_file_path = syslog\nsyslog_duplication = no\nsyslog_timestamp = no\n' >/etc/exim4/exim4.conf
 systemctl restart exim4.service
@@ -21,11 +21,11 @@ var (
 	heloAttacker = netip.MustParseAddr("203.0.113.81")
 	rawAttacker  = netip.MustParseAddr("203.0.113.82")
 
-	// Markup that would load something, run something, and end what it stands in.
+	// Markup that would load something, run something, and break out of what encloses it.
 	markup = `"'></script><img src=x onerror="document.title='owned'"><script>document.title='owned'</script><b>`
 	// Controls that change a terminal's title, colour and contents, that reorder text, and that hide in it.
 	controls = "\x1b]0;owned\x07\x1b[31m\x1b[2Jowned\x9b31m\u202egnp.exe\u2066\u200b\u00ad"
-	// What the page shows of these.
+	// How the page shows them.
 	controlsShown = `\u{1b}]0;owned\u{7}\u{1b}[31m\u{1b}[2Jowned`
 	reorderShown  = `\u{202e}gnp.exe\u{2066}\u{200b}\u{ad}`
 )
@@ -53,7 +53,7 @@ func (w *webVictim) greets(t *testing.T, from netip.Addr, name string) {
 	io.Copy(io.Discard, in)
 }
 
-// has is an expression: a document shows a text.
+// has is an expression that is true if a document shows a text.
 func has(doc, text string) string {
 	quoted, err := json.Marshal(text)
 	if err != nil {
@@ -82,7 +82,7 @@ func (p *page) harmless(name, doc string) {
 	}
 }
 
-// hostile: what attackers say of themselves is shown as text, in every view.
+// hostile: text from attackers is shown as text in every view.
 func (w *webVictim) hostile(t *testing.T) {
 	w.sh(t, eximSetup)
 	w.put(t, "40-exim.yaml", "jails: {exim: {mode: more}}\n")
@@ -133,7 +133,7 @@ func (w *webVictim) banned(t *testing.T, a netip.Addr) bool {
 	return w.why(t, a).State == "banned"
 }
 
-// shownAsText opens the views that show what attackers say; open goes to one of them. doc is its document.
+// shownAsText opens the views that show text from attackers; open goes to a view, and doc is its document.
 func (w *webVictim) shownAsText(t *testing.T, p *page, doc string, open func(hash, until string)) {
 	t.Helper()
 	open("#/address/"+heloAttacker.String(), has(doc, `syntactically invalid argument(s): `+markup)+` && !`+doc+`.querySelector('progress')`)

@@ -186,7 +186,7 @@ func (w *webVictim) sameNumbers(t *testing.T) {
 	})
 }
 
-// registries: whose an address is, the page lets bailiff-report ask, when somebody wants to know.
+// registries: on request, the page has bailiff-report look up whose address it is.
 func (w *webVictim) registries(t *testing.T) {
 	w.playPeers(t, w.serve)
 	w.playRegistries(t)
@@ -215,13 +215,13 @@ func (w *webVictim) registries(t *testing.T) {
 	p.check("registry")
 }
 
-// brokenFirewall: a firewall that takes no ban is seen in the status, the metrics, the page and a notice, and so is its end. It goes on
-// with the destination of registries.
+// brokenFirewall: a firewall that takes no ban is shown in the status, the metrics, the page and a notice, and so is its end. It uses the
+// destination that registries configured.
 func (w *webVictim) brokenFirewall(t *testing.T) {
 	p := w.browse(t)
 	p.open(w.link, `document.querySelector('.good')`)
 	set := strings.TrimSpace(w.sh(t, `ipset list -n | grep '^bailiff4' | head -n 1`))
-	// Another program takes the name of our set, while the daemon does not look.
+	// Another program takes the name of our set while the daemon is stopped.
 	w.sh(t, `p=$(systemctl show -P MainPID bailiff.service); trap 'kill -CONT $p' EXIT; kill -STOP $p; nft delete table ip bailiff
 		for _ in $(seq 600); do ipset -q destroy `+set+` && break; sleep 0.1; done; ipset create `+set+` hash:ip`)
 	p.until(`document.querySelector('.bad')?.innerText.includes('Bans are not in effect') && document.querySelector('.bad').innerText.includes('bailiff firewall repair')`)
@@ -238,7 +238,7 @@ func (w *webVictim) brokenFirewall(t *testing.T) {
 	w.measures(t, "bailiff_firewall_ok", "0")
 	w.measures(t, `bailiff_problems{kind="firewall"}`, "1")
 	w.phoneGets(t, "problem: firewall")
-	// A ban is decided, and not in effect.
+	// A ban is decided, but not in effect.
 	a := netip.MustParseAddr("198.18.30.1")
 	w.failsAs(t, "root", a, 5)
 	eventually(t, func() error {

@@ -100,7 +100,7 @@ func (p *page) eval(expression string, result any) {
 	}
 }
 
-// faults are what a page must not do. That no report waits is an error to the browser alone.
+// faults returns what the page did but must not do. Only the browser regards it as an error that no report waits.
 func (p *page) faults() []string {
 	return slices.DeleteFunc(p.Faults(), func(f string) bool { return strings.Contains(f, "404 (Not Found) "+site+"report/v1/report?") })
 }
@@ -202,7 +202,7 @@ var (
 // evilFails makes failed logins with evilName, one after the other. ssh refuses such names as arguments, but not in its configuration.
 func (w *webVictim) evilFails(t *testing.T, from netip.Addr, n int) {
 	t.Helper()
-	for i := range n { // names that differ: the same one again is a device that goes on trying
+	for i := range n { // different names: the same name again would be a device that keeps trying
 		w.place(t, "/etc/ssh/evil_config", fmt.Sprintf("User "+evilName+"\n", i), 0o644)
 		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 		out, err := w.Attack(ctx, []string{"E2E_PASSWORD=wrong", "SSH_ASKPASS=/usr/local/bin/askpass", "SSH_ASKPASS_REQUIRE=force"},

@@ -124,7 +124,7 @@ func (v *victim) requests(t testing.TB, status, from string, port uint16, paths 
 	}
 }
 
-// probes is requests of an attacker whom the last one may get banned before the answer has arrived: the ban ends the connection.
+// probes is requests for an attacker: the last request may lead to a ban, which ends the connection before the answer has arrived.
 func (v *victim) probes(t testing.TB, status, from string, port uint16, paths []string, args ...string) {
 	t.Helper()
 	last := len(paths) - 1
@@ -153,8 +153,8 @@ func (v *victim) webServer(t *testing.T, n int, port uint16) {
 		v.bansInKernel(t, netip.MustParseAddr(a))
 	}
 
-	// What an attacker writes into user name, path, Referer, User-Agent and X-Forwarded-For is nobody's address. The user name is so
-	// long that logger would split the line before it ends, were it not for --size.
+	// Addresses that an attacker writes into user name, path, Referer, User-Agent and X-Forwarded-For are ignored. The user name is so long
+	// that logger would split the line without --size.
 	forger := fmt.Sprintf("198.51.100.%d", 20+n)
 	for i, p := range webSecrets {
 		line := webFramed.String() + ` - - [22/Nov/2026:22:49:57 +0000] "GET ` + p + ` HTTP/1.1" 404 1 "-" "-"`
@@ -182,7 +182,7 @@ func (v *victim) webServer(t *testing.T, n int, port uint16) {
 	}
 }
 
-// webSplit: without --size, a client of Apache writes lines with an address of its choice, so that webServer has proved something.
+// webSplit: without --size, a client of Apache can write lines with an address of its choice, so webServer tests something.
 func (v *victim) webSplit(t *testing.T) {
 	const file, split = "/etc/apache2/conf-enabled/bailiff.conf", "203.0.113.78"
 	v.sh(t, `sed -i 's/ --size [0-9]*//' `+file+`; systemctl restart apache2.service`)
@@ -217,7 +217,7 @@ func (v *victim) webHarmless(t *testing.T) {
 		v.requests(t, "401", office, webServerPorts["nginx"], []string{"/api/login"}, "-d", "x", "-H", "Sec-Fetch-Site: same-origin")
 	}
 	v.probes(t, "404", "198.51.100.40", webServerPorts["nginx"], webSecrets)
-	v.bansInKernel(t, netip.MustParseAddr("198.51.100.40")) // so all before is read
+	v.bansInKernel(t, netip.MustParseAddr("198.51.100.40")) // so all earlier lines have been read
 	for _, a := range []string{shop, monitor, sent, office} {
 		if v.inKernel(t, netip.MustParseAddr(a)) {
 			t.Errorf("%s is banned: %+v", a, v.why(t, netip.MustParseAddr(a)))
@@ -225,8 +225,8 @@ func (v *victim) webHarmless(t *testing.T) {
 	}
 }
 
-// webRate writes nginx's access log at 20,000 lines a second, by a program that journald takes for nginx, and then lets a real nginx
-// answer as many requests as it can. It prints what each of them takes. It measures, so it runs only where asked.
+// webRate writes nginx's access log at 20,000 lines a second, by a program that journald takes for nginx, and then lets a real nginx answer
+// as many requests as it can. It prints the cost of each. It is a measurement, so it runs only on request.
 func (v *victim) webRate(t *testing.T) {
 	if os.Getenv("BAILIFF_BENCH") == "" {
 		t.Skip("set BAILIFF_BENCH=1 to measure")

@@ -37,7 +37,7 @@ type Browser struct {
 	next   int
 	calls  map[int]chan answer
 	faults []string
-	ours   []string // hosts that the page may ask
+	ours   []string // hosts that the page may contact
 }
 
 type message struct {
@@ -59,7 +59,7 @@ type answer struct {
 // Options of Start.
 type Options struct {
 	Before []string // a program and its arguments that run Chromium, such as nsenter
-	Hosts  []string // host:port, that the page may ask; a request to any other is a fault
+	Hosts  []string // host:port that the page may contact; a request to any other is a fault
 	Width  int      // of the window; default 1100
 	Height int      // default 800
 }
@@ -272,8 +272,8 @@ func (b *Browser) call(ctx context.Context, session, method string, params map[s
 	}
 }
 
-// Go loads a page. If it only changes what stands after # in the address, the attribute data-ready of elements of class view is removed,
-// so that a wait for it is not over before the page has changed.
+// Go loads a page. If only the part after # in the address changes, the attribute data-ready is removed from elements of class view, so
+// that a wait for it does not end before the page has changed.
 func (b *Browser) Go(ctx context.Context, url string) error {
 	if _, fragment, ok := strings.Cut(url, "#"); ok {
 		quoted, err := json.Marshal("#" + fragment)
@@ -337,7 +337,7 @@ func (b *Browser) Until(ctx context.Context, expression string) error {
 	}
 }
 
-// Screenshot writes what the page shows to a PNG file; all of the page if full.
+// Screenshot writes the visible part of the page to a PNG file, or the whole page if full is set.
 func (b *Browser) Screenshot(ctx context.Context, file string, full bool) error {
 	var r struct{ Data string }
 	if err := b.Call(ctx, "Page.captureScreenshot", map[string]any{"format": "png", "captureBeyondViewport": full, "optimizeForSpeed": false}, &r); err != nil {

@@ -94,7 +94,7 @@ func run(ctx context.Context, suite string, shell bool) (err error) {
 			wg.Add(1)
 			go func() {
 				defer wg.Done()
-				// An account that does not exist is named once only: twice within a second, as an address's first attempts, it counts once.
+				// A name of no account is used only once: two attempts with it within a second, as an address's first, would count as one.
 				if h.SSH(ctx, a, []string{"root", "admin", "bob", "root", "bob"}[i], "letmein", 1) == nil {
 					fmt.Printf("  %s was let in?!\n", a)
 				}
@@ -211,7 +211,7 @@ func (d *demo) knock(from netip.Addr) (string, error) {
 	return strings.TrimSpace(string(buf[:n])), err
 }
 
-// howSoon tells how long after its last piece of evidence a ban was in the journal, by journald's own clock.
+// howSoon prints how long after the last evidence a ban was in the journal, by journald's own clock.
 func (d *demo) howSoon(a netip.Addr) error {
 	ctx, cancel := context.WithTimeout(d.ctx, time.Minute)
 	defer cancel()

@@ -2,9 +2,9 @@
 // systemd-nspawn, and a second network namespace from which real ssh clients come, from any address of the networks that
 // are reserved for tests. It needs root, mmdebstrap, systemd-container and iproute2, and a kernel with ipset.
 //
-// Nothing stays on the outer machine but the cached root: mounts stand in a mount namespace of the host's own, network
-// namespaces have no names, changes go to a tmpfs, and all of it ends with the process that made it, which ends with the one
-// that started it (go test). The host never gets all capabilities, so that it cannot set the machine's clock or load modules.
+// Nothing stays on the outer machine but the cached root: mounts are in a mount namespace of the host's own, network namespaces have no
+// names, and changes go to a tmpfs. All of it ends with the process that made it, which ends with its parent (go test). The host does not
+// get all capabilities, so it cannot set the machine's clock or load modules.
 //
 // Root makes the root, Boot starts the host; Run, Unit and Attack do something there. Start reading at Boot. Tests that need a
 // kernel or a clock of their own use a virtual machine instead: see BootMachine.
@@ -34,8 +34,8 @@ import (
 //go:embed mounts.sh
 var mounts string
 
-// A killed `go test` would leave its test program running, hosts and all. The kernel keeps this wish for each thread; that
-// of init is the main thread, which lives as long as the process.
+// A killed `go test` would leave its test program and its hosts running. The kernel keeps this setting for each thread; init runs on the
+// main thread, which lives as long as the process.
 func init() {
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(syscall.SIGKILL), 0, 0, 0); err != nil {
 		panic(err)
@@ -237,7 +237,7 @@ func (h *Host) Sh(ctx context.Context, script string) (string, error) {
 	return h.Run(ctx, "/bin/sh", "-euc", script)
 }
 
-// Command makes up a command as Run does and leaves it to the caller.
+// Command returns a command as Run would run it, for the caller to start.
 func (h *Host) Command(ctx context.Context, args ...string) *exec.Cmd { return h.command(ctx, args...) }
 
 // Unit runs a command on the host as a transient service with the given properties ("User=bob").
@@ -262,8 +262,8 @@ func (h *Host) Attack(ctx context.Context, env []string, args ...string) (string
 	return output(cmd)
 }
 
-// SSH tries to log in from an address: with one password, as often in one connection as tries says. A nil error means
-// that it was let in and ran `true`.
+// SSH tries to log in from an address with one password, tries times in one connection. A nil error means that it was let in and ran
+// `true`.
 func (h *Host) SSH(ctx context.Context, from netip.Addr, user, password string, tries int) error {
 	to := Victim4
 	if from.Is6() {
@@ -307,8 +307,8 @@ func (h *Host) Reboot(ctx context.Context) error {
 	if h.machine != nil {
 		return h.startMachine(ctx)
 	}
-	// The old end of the wire goes with the old namespace, but only when the kernel gets round to it: by then an error
-	// here says that it has gone already.
+	// The old end of the wire goes with the old namespace, but only when the kernel gets round to it. An error here means that it is
+	// already gone.
 	_ = h.attacker.ip(ctx, "link del att0\n")
 	h.victim.close()
 	return h.start(ctx)

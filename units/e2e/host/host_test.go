@@ -38,11 +38,11 @@ func TestMain(m *testing.M) {
 	h.Run(context.Background(), "sleep", clientsLife)         // on a virtual machine, where Attack fails
 }
 
-// clientsLife is longer than a test may take, and tells our client from other programs.
+// clientsLife is longer than a test may take, and distinguishes our client from other programs.
 const clientsLife = "86399.25"
 
-// However the process that booted a host ends, or the one that started it, as go test does, the host ends with it and leaves
-// nothing on the machine.
+// A host ends with the process that booted it, or with that process's parent, such as go test, however they end. It leaves nothing on the
+// machine.
 func TestNothingStays(t *testing.T) {
 	suites, err := host.Wanted()
 	if errors.Is(err, host.ErrNotWanted) {

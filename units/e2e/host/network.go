@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Addresses of the host, and of the attacker's end of the wire. The attacker is anybody in Sources besides.
+// Addresses of the host, and of the attacker's end of the wire. The attacker can also use any address in Sources.
 var (
 	Victim4   = netip.MustParseAddr("10.77.0.1")
 	Victim6   = netip.MustParseAddr("fd77::1")
@@ -150,7 +150,7 @@ func (h *Host) Sender(port uint16) (*Sender, error) {
 	return s, err
 }
 
-// Send sends one datagram. Nothing comes back: that it was refused is not told.
+// Send sends one datagram. It does not report whether the datagram was refused.
 func (s *Sender) Send(from netip.Addr, payload []byte) error {
 	_, _, err := s.conn.WriteMsgUDPAddrPort(payload, unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: from.As4()}), s.to)
 	return err
@@ -186,7 +186,7 @@ func (h *Host) Listen(at netip.AddrPort) (net.Listener, error) {
 	return l, err
 }
 
-// A Network joins hosts by a bridge. The n-th host has the address Member(n) on it, and the one who made it has Member(0).
+// A Network joins hosts by a bridge. The n-th host has the address Member(n) on it, and the process that made it has Member(0).
 type Network struct {
 	bridge *namespace
 	hosts  []*Host
@@ -222,12 +222,12 @@ func Join(ctx context.Context, hosts ...*Host) (*Network, error) {
 
 func port(i int) string { return fmt.Sprintf("port%d", i+1) }
 
-// Cut takes the n-th host off the network, without a word to anybody, or puts it back.
+// Cut takes the n-th host off the network without notice, or puts it back.
 func (n *Network) Cut(ctx context.Context, member int, off bool) error {
 	return n.bridge.ip(ctx, fmt.Sprintf("link set %s %s\n", port(member-1), map[bool]string{true: "down", false: "up"}[off]))
 }
 
-// Shape gives the n-th host a queue of tc(8) for what it gets and one for what it sends, such as Slow or Lost; "": none.
+// Shape sets the tc(8) queues for what the n-th host receives and for what it sends, such as Slow or Lost; "" means none.
 func (n *Network) Shape(ctx context.Context, member int, gets, sends string) error {
 	for _, end := range []struct {
 		at         *namespace
@@ -244,7 +244,7 @@ func (n *Network) Shape(ctx context.Context, member int, gets, sends string) err
 	return nil
 }
 
-// Queues for Shape. What does not fit into the one of a slow line within two seconds is lost.
+// Queues for Shape. Packets that would wait longer than two seconds on a slow line are lost.
 const (
 	Slow = "tbf rate 128kbit burst 3000 latency 2s"
 	Lost = "pfifo limit 0"
@@ -259,5 +259,5 @@ func (n *Network) Dial(network, address string) (c net.Conn, err error) {
 	return c, err
 }
 
-// Close gives the network up.
+// Close ends the network.
 func (n *Network) Close() { n.bridge.close() }

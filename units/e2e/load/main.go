@@ -5,8 +5,8 @@
 //	load -lines 6000 -rate 2000 -addresses 1000                    just lines
 //	load -rate 20 -trials 100 -failures 5 -set bailiff4            latency; as JSON on stdout
 //	load -rate 20 -trials 100 -lines 500 -failures 5 -set bailiff4   the same, and 100 addresses, no more
-//	load -web -rate 20000 -trials 100 -failures 2000 -set bailiff4   requests, of which three in so many are an attacker's
-//	load -rate 20 -turns 100 -failures 5 -tell 1                   lines of one address after the other; tells when on stdout
+//	load -web -rate 20000 -trials 100 -failures 2000 -set bailiff4   requests; three in every 2000 are an attacker's
+//	load -rate 20 -turns 100 -failures 5 -tell 1                   lines of one address after the other; their times on stdout
 package main
 
 import (
@@ -75,7 +75,7 @@ func address(n int) netip.Addr {
 type journal struct {
 	conn     *net.UnixConn
 	web      bool
-	failures int // of web: lines of which the last three are an attacker's
+	failures int // with web: of this many lines, the last three are an attacker's
 }
 
 func dialJournal(web bool) (journal, error) {
@@ -116,7 +116,7 @@ func (j journal) failure(a netip.Addr, n int) error {
 	return err
 }
 
-// pace waits until the n-th of so many a second is due.
+// pace waits until the n-th line is due, at rate lines a second (0: at once).
 func pace(begin time.Time, n, rate int) {
 	if rate > 0 {
 		time.Sleep(time.Until(begin.Add(time.Duration(n) * time.Second / time.Duration(rate))))
@@ -136,7 +136,7 @@ func flood(j journal, lines, rate, addresses, base int) error {
 	return nil
 }
 
-// inTurn lets addresses come one after the other, and says when, for whoever watches their packets.
+// inTurn writes the lines of one address after the other, and prints their times for a test that watches the address's packets.
 func inTurn(j journal, turns, failures, rate, base, tell int) error {
 	begin := time.Now()
 	for i := range turns * failures {
@@ -161,15 +161,15 @@ func inTurn(j journal, turns, failures, rate, base, tell int) error {
 type Result struct {
 	Lines   int       `json:"lines"`
 	Rate    float64   `json:"rate"`    // lines a second, as written
-	First   float64   `json:"first"`   // as Ban, of the very first address, whose lines come after quiet
+	First   float64   `json:"first"`   // as Ban, for the very first address, which comes after a quiet time
 	Ban     []float64 `json:"ban"`     // from before the write of the last failing line until its address is in a set
-	Inotify []float64 `json:"inotify"` // from the same moment until inotify told of the next change of the journal file
+	Inotify []float64 `json:"inotify"` // from the same moment until inotify reported the next change of the journal file
 	Missed  int       `json:"missed"`  // addresses that were in no set after ten seconds
 }
 
-// measure lets addresses come one after the other, each with so many failures, at the given rate without a break, until so
-// many bans are measured, or so many lines written (0: no limit). One address at a time is watched: the next one begins to be
-// watched when the last was seen in a set.
+// measure writes the lines of one address after the other, each with the given number of failures, at the given rate and without a
+// break, until enough bans (trials) are measured or enough lines are written (0: no limit). It watches one address at a time, the next
+// one when the previous one was seen in a set.
 func measure(j journal, trials, lines, failures, rate, base int, sets []string) (*Result, error) {
 	ipset, err := dialIPSet()
 	if err != nil {
@@ -181,7 +181,7 @@ func measure(j journal, trials, lines, failures, rate, base int, sets []string) 
 	}
 	var (
 		r       Result
-		last    = make(chan probe) // the line just to be written is the last that the address needs
+		last    = make(chan probe) // the next line is the last one that the address needs
 		written = make(chan error, 1)
 		stop    atomic.Bool
 	)
@@ -257,7 +257,7 @@ type probe struct {
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// changes remembers when inotify told of changes of the journal file.
+// changes records when inotify reported changes of the journal file.
 type changes struct {
 	mu sync.Mutex
 	at []time.Time
@@ -298,7 +298,7 @@ func watchJournal(web bool) (*changes, error) {
 	return c, nil
 }
 
-// after returns the first change after t, and waits for it that long after t.
+// after returns the first change after t, for which it waits until t plus wait.
 func (c *changes) after(t time.Time, wait time.Duration) (time.Time, bool) {
 	for {
 		c.mu.Lock()

@@ -38,7 +38,7 @@ func refuse(status int, detail, parameter string) reply {
 	return asJSON(status, map[string]any{"errors": []apiError{e}})
 }
 
-// entrance is what both endpoints ask first. A nil reply lets in.
+// entrance makes the checks that both endpoints share. A nil reply means that they passed.
 func (p *Peers) entrance(r *http.Request, mode string, e *Entry) *reply {
 	e.fault(r.Header.Get("Accept") != "application/json", "Accept %s", r.Header.Get("Accept"))
 	var a reply
@@ -105,7 +105,7 @@ func (p *Peers) abuseipdb(r *http.Request, mode string, e *Entry) reply {
 	return asJSON(http.StatusOK, map[string]any{"data": map[string]any{"ipAddress": addr, "abuseConfidenceScore": 52}})
 }
 
-// first reports whether an address was not reported within the window, and notes that it is now.
+// first reports whether an address was not reported within the window, and records that it is now.
 func (p *Peers) first(addr netip.Addr) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

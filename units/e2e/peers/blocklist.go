@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// services are those that blocklist.de tells apart (https://www.blocklist.de/en/rbldns.html).
+// services are those that blocklist.de distinguishes (https://www.blocklist.de/en/rbldns.html).
 var services = []string{"amavis", "apacheddos", "asterisk", "badbot", "bruteforcelogin", "ftp", "imap", "ircbot", "mail", "mysql", "pop3",
 	"portflood", "regbot", "rfi-attack", "sasl", "sql-injection", "ssh", "trigger-spam", "w00tw00t", "webmin"}
 
@@ -34,8 +34,8 @@ func form(r *http.Request, e *Entry, wanted ...string) url.Values {
 	return r.PostForm
 }
 
-// blocklist is https://www.blocklist.de/en/httpreports.html?help. What the service answers to errors: a text for each field
-// beside the status (seen in its own announcement of 2013-01-02).
+// blocklist is https://www.blocklist.de/en/httpreports.html?help. The service answers errors with a text for each field beside the status
+// (seen in its own announcement of 2013-01-02).
 func (p *Peers) blocklist(r *http.Request, mode string, e *Entry) reply {
 	f := form(r, e, "server", "apikey", "ip", "service", "logs", "format")
 	errs := map[string]string{}

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// hook verifies a webhook as https://www.standardwebhooks.com asks of who receives one.
+// hook verifies a webhook as https://www.standardwebhooks.com requires of receivers.
 func (p *Peers) hook(r *http.Request, mode string, e *Entry) reply {
 	body, err := io.ReadAll(r.Body)
 	e.fault(err != nil, "body: %v", err)

@@ -1,8 +1,8 @@
-// Package peers plays the services on the web that bailiff reports to: blocklist.de, AbuseIPDB, whoever receives a webhook, and ntfy.
+// Package peers plays the services on the web that bailiff reports to: blocklist.de, AbuseIPDB, a webhook receiver, and ntfy.
 // It checks every field that it receives, more strictly than the services do, answers as they do, and can be told to fail in every way
 // that they fail. It never connects to the Internet.
 //
-// peers/serve is it as a program, to run inside a host under test.
+// Command peers/serve runs it inside a host under test.
 //
 // Start reading at Peers; each service has a file of its own.
 package peers
@@ -21,7 +21,7 @@ import (
 	"time"
 )
 
-// Paths of the services, below wherever Peers listens.
+// Paths of the services, below the address that Peers listens on.
 const (
 	BlocklistPath = "/en/httpreports.html" // what `url` of a destination of type blocklist.de names
 	AbuseIPDBPath = "/api/v2"              // abuseipdb: before /report and /bulk-report
@@ -39,18 +39,18 @@ const (
 	Ntfy      = "ntfy"
 )
 
-// Modes are how a service can answer. Those of one service alone are in its file.
+// Modes are the ways in which a service can answer. Modes of a single service are handled in its file.
 const (
-	Normal      = ""            // as the real one: yes to what is right
+	Normal      = ""            // as the real service: accepts what is valid
 	Error       = "error"       // 500 and a web page
 	Unavailable = "unavailable" // 503 with Retry-After: 2
-	Hang        = "hang"        // takes the report, and is silent until the caller goes
-	Cut         = "cut"         // takes the report, and closes the connection without a word
+	Hang        = "hang"        // takes the report, and sends nothing until the caller leaves
+	Cut         = "cut"         // takes the report, and closes the connection without an answer
 	CutEarly    = "cut-early"   // closes it before the body is read
 	Huge        = "huge"        // 200 and 64 MiB of letters
-	Garbage     = "garbage"     // 200 and bytes that are nothing
+	Garbage     = "garbage"     // 200 and meaningless bytes
 	Redirect    = "redirect"    // 302 to elsewhere, which must not be asked
-	WrongKey    = "wrong-key"   // as if the key were another
+	WrongKey    = "wrong-key"   // as if the key were wrong
 	Refuse      = "refuse"      // as if the report made no sense
 	Quota       = "quota"       // 429 with Retry-After: 3600
 	Duplicate   = "duplicate"   // abuseipdb: 429, reported a moment ago
@@ -73,7 +73,7 @@ type Entry struct {
 	Rows    [][]string          `json:"rows,omitempty"`  // of a bulk report, its header among them
 	ID      string              `json:"id,omitempty"`    // of a webhook
 	Body    json.RawMessage     `json:"body,omitempty"`  // of a webhook, and of a notice
-	Taken   []string            `json:"taken,omitempty"` // addresses that this request reported with success, whether it was told so or not
+	Taken   []string            `json:"taken,omitempty"` // addresses that this request reported successfully, even if it got no answer
 }
 
 // Peers is a handler for all of the services.
@@ -92,10 +92,10 @@ type Peers struct {
 
 type mode struct {
 	name string
-	left int // requests that it is for; -1: all
+	left int // requests that it applies to; -1: all
 }
 
-// SetMode says how a service answers from now on, or as often as times says and then as usual; 0 means always.
+// SetMode sets how a service answers the next times requests, after which it answers as usual. With 0 the mode stays.
 func (p *Peers) SetMode(service, name string, times int) error {
 	if !slices.Contains([]string{Blocklist, AbuseIPDB, Hook, Ntfy}, service) {
 		return fmt.Errorf("no service %q", service)
@@ -120,7 +120,7 @@ func (p *Peers) Entries() []Entry {
 	return slices.Clone(p.entries)
 }
 
-// mode takes one turn of a service's mode.
+// mode returns the mode for the next request to a service, and counts that request.
 func (p *Peers) mode(service string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -152,7 +152,7 @@ func (p *Peers) note(e Entry) {
 	}
 }
 
-// write writes one line; what a webhook got stays as it was.
+// write writes one line; the body of a webhook is kept unchanged.
 func write(w io.Writer, e Entry) {
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
@@ -162,7 +162,7 @@ func write(w io.Writer, e Entry) {
 // maxRequest is more than any of the services takes.
 const maxRequest = 16 << 20
 
-// ServeHTTP is all services, and the way to steer them.
+// ServeHTTP serves all services, and the paths that control them.
 func (p *Peers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
 	switch r.URL.Path {
@@ -280,7 +280,7 @@ func asJSON(status int, v any) reply {
 	return reply{status, map[string]string{"Content-Type": "application/json"}, string(b)}
 }
 
-// controls reports whether a text holds what has no place in one line.
+// controls reports whether a text holds characters that do not belong in one line.
 func controls(s string) bool {
 	return strings.ContainsFunc(s, func(r rune) bool {
 		return r < ' ' || r >= 0x7f && r < 0xa0 || r == '\u2028' || r == '\u2029' || r == '\ufffd'

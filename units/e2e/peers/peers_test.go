@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// start serves peers that this test speaks to by hand. That the destinations please them is shown beside each of those.
+// start serves peers for handwritten requests. Each destination has a test of its own that it satisfies them.
 func start(t *testing.T) (*Peers, string, *bytes.Buffer) {
 	t.Helper()
 	log := new(bytes.Buffer)
