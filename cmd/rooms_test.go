@@ -51,7 +51,7 @@ type pkg struct {
 	Imports    []string
 }
 
-// TestRooms holds the program's structure: who may import whom.
+// TestRooms enforces the program's structure: which packages may import which.
 func TestRooms(t *testing.T) {
 	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", "bailiff/...")
 	out, err := cmd.Output()
@@ -107,7 +107,7 @@ func atHome(importer, library string) bool {
 	return false
 }
 
-// TestOneGoroutine: what make race leaves out starts no goroutine, not even in its tests.
+// TestOneGoroutine: packages that `make race` leaves out start no goroutine, not even in their tests.
 func TestOneGoroutine(t *testing.T) {
 	for _, dir := range []string{"../policy", "bailiff/internal/fail2ban", "../units/packaging"} {
 		seen := 0
@@ -134,7 +134,7 @@ func TestOneGoroutine(t *testing.T) {
 	}
 }
 
-// TestReportingApart: only bailiff-report links what makes and delivers reports; the other programs run it or ask it.
+// TestReportingApart: only bailiff-report links the code that makes and delivers reports; the other programs run it or ask it.
 func TestReportingApart(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", "bailiff/cmd/bailiff", "bailiff/cmd/bailiffd", "bailiff/cmd/bailiff-netlink").Output()
 	if err != nil {
@@ -147,7 +147,7 @@ func TestReportingApart(t *testing.T) {
 	}
 }
 
-// TestNoTLS: what operators and root type speaks to sockets of this host alone. Package refresh belongs to bailiff-fetch.
+// TestNoTLS: the programs that operators and root run talk only to sockets of this host. Package refresh belongs to bailiff-fetch.
 func TestNoTLS(t *testing.T) {
 	linked := func(program, symbol string) bool {
 		bin := path.Join(t.TempDir(), "program")

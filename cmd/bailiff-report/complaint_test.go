@@ -23,8 +23,8 @@ import (
 	"bailiff/journal/journaltest"
 )
 
-// TestComplaint follows a ban from the journal to the mail that the abuse contact gets: the registry is asked over HTTP, the
-// host's sendmail is run, and nothing that is private is in it.
+// TestComplaint follows a ban from the journal to the mail that the abuse contact gets. The registry is asked over HTTP, the host's
+// sendmail is run, and the mail holds nothing private.
 func TestComplaint(t *testing.T) {
 	journaltest.Need(t)
 	dir := t.TempDir()

@@ -114,7 +114,7 @@ func until(t *testing.T, what string, ok func() bool) {
 		if time.Now().After(end) {
 			t.Fatal("in vain: " + what)
 		}
-		time.Sleep(5 * time.Millisecond) // between two looks at another process
+		time.Sleep(5 * time.Millisecond) // between two checks of another process
 	}
 }
 
@@ -182,7 +182,7 @@ func TestService(t *testing.T) {
 	}
 	env := []string{"LISTEN_FDS=1", "LISTEN_FDNAMES=control", "CREDENTIALS_DIRECTORY=" + path("keys")}
 	args := []string{"--config", path("bailiff.yaml"), "--state", path("state"), "--journal", path("journal"), "--audit", path("journald"), "--daemon", "987", "--retry", "50ms"}
-	// systemd sets LISTEN_PID between fork and exec; a shell stands in for that, which replaces itself and keeps its pid.
+	// systemd sets LISTEN_PID between fork and exec; here a shell does so and then replaces itself, which keeps its pid.
 	activated := func(more ...string) *process {
 		t.Helper()
 		return launch(t, exec.Command("/bin/sh", append([]string{"-c", `LISTEN_PID=$$ exec "$0" "$@"`, os.Args[0]}, append(args, more...)...)...), env, []*os.File{socket})

@@ -56,8 +56,8 @@ func TestManualPage(t *testing.T) {
 	}
 }
 
-// TestOptions: an option of several verbs of a group takes a value in all of them or in none, so that the verb can be found
-// behind it; and a placeholder is in capitals.
+// TestOptions: an option of several verbs of a group takes a value in all of them or in none, so that the verb can be found after it; and
+// placeholders are in capitals.
 func TestOptions(t *testing.T) {
 	for _, c := range commands() {
 		boolean := map[string]bool{}
@@ -75,7 +75,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// TestFromFail2ban: what fingers remember leads to our command.
+// TestFromFail2ban: commands that fail2ban users type out of habit lead to ours.
 func TestFromFail2ban(t *testing.T) {
 	for typed, want := range map[string]string{
 		"banip 192.0.2.1":                "bailiff ban 192.0.2.1",

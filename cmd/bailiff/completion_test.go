@@ -9,19 +9,18 @@ import (
 	"bailiff/cmd/bailiff/internal/cli"
 )
 
-// What is installed of the list of commands besides the program is generated: completion for bash, zsh and fish in this file, the
-// synopsis and options of the manual page in manual_test.go. `go generate ./cmd/bailiff` writes the files; TestGenerated fails when
-// they are out of date.
+// The files made from the list of commands: completion for bash, zsh and fish in this file, the synopsis and options of the manual page in
+// manual_test.go. `go generate ./cmd/bailiff` writes them; TestGenerated fails when they are out of date.
 const origin = "Generated from the list of commands by: go generate ./cmd/bailiff"
 
-// offer is what shells offer as the value of an option.
+// offer is what shells suggest as the value of an option.
 type offer struct {
 	files, folders bool
 	words          string    // fixed
-	ask            cli.Words // asked from the program
+	ask            cli.Words // asked of the program
 }
 
-// values are offered by the placeholder of an option, or of an argument. Placeholders that are missing here offer nothing.
+// values are suggested by the placeholder of an option or argument. For placeholders that are missing here nothing is suggested.
 var values = map[string]offer{
 	"FILE":     {files: true},
 	"PATH":     {files: true},
@@ -33,7 +32,7 @@ var values = map[string]offer{
 	"SERVICE":  {ask: cli.Services},
 }
 
-// questions are how shells ask the program: a call, and the key whose strings they take from its JSON.
+// questions are the shells' calls of the program, each with the key whose strings they take from its JSON.
 var questions = []struct {
 	words     cli.Words
 	call, key string
@@ -51,7 +50,7 @@ func askShell(call, key string) string {
 	return fmt.Sprintf(`timeout 1 bailiff %s 2>/dev/null | grep -o '"%s": *"[^"]*"' | cut -d'"' -f4 | sort -u`, call, key)
 }
 
-// argument is what is offered for the arguments of a command.
+// argument returns what is suggested for the arguments of a command.
 func argument(c *cli.Command) offer {
 	v := offer{ask: c.Completes}
 	v.files = strings.Contains(c.Args, "FILE") || c.Completes == cli.Filters
@@ -126,7 +125,7 @@ complete -F _bailiff bailiff
 	return b.Bytes()
 }
 
-// bashCommand sets options and words for one command, or returns for values that are files.
+// bashCommand sets options and words for one command, or returns early for values that are files.
 func bashCommand(b *bytes.Buffer, c *cli.Command, indent string) {
 	line := func(format string, args ...any) { fmt.Fprintf(b, indent+format+"\n", args...) }
 	var all []string

@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"bailiff": main})
 }
 
-// TestScripts runs testdata/*.txtar: what a user types, and stdout, stderr and exit status of it.
+// TestScripts runs testdata/*.txtar: commands that a user types, with their stdout, stderr and exit status.
 func TestScripts(t *testing.T) {
 	// This command runs bailiff-report and bailiff-fetch, which are programs of their own.
 	others := t.TempDir()

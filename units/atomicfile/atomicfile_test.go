@@ -160,7 +160,7 @@ func TestLeftover(t *testing.T) {
 	}
 }
 
-// TestBusy: one process writes at a time; the one that comes second is told, and the first one's content stays whole.
+// TestBusy: one process writes at a time; a second one gets an error, and the first one's content stays whole.
 func TestBusy(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "state")
 	f, err := Create(name, 0o600)

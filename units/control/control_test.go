@@ -202,7 +202,7 @@ func serve(t *testing.T, f *fake, o Options) string {
 	return path
 }
 
-// needRoot skips where the test's own user is not root: only root changes anything.
+// needRoot skips the test unless root runs it: only root can change anything.
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -430,7 +430,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// raw sends bytes as they are and returns status and answer.
+// raw sends bytes unchanged and returns status and answer.
 func raw(t *testing.T, path, request string) (int, http.Header, string) {
 	t.Helper()
 	c, err := net.Dial("unix", path)
@@ -571,7 +571,7 @@ func TestDaemonErrors(t *testing.T) {
 	}
 }
 
-// TestOthers: a group's member looks and nothing more, a stranger not even that. Real processes of other users ask.
+// TestOthers: a member of the group may only read, a stranger not even that. Real processes of other users ask.
 func TestOthers(t *testing.T) {
 	needRoot(t)
 	curl, err := exec.LookPath("curl")
@@ -650,7 +650,7 @@ func TestOthers(t *testing.T) {
 	}
 }
 
-// TestEveryCallHasItsRight: whatever changes something is root's.
+// TestEveryCallHasItsRight: only root may make calls that change something.
 func TestEveryCallHasItsRight(t *testing.T) {
 	for p, methods := range calls {
 		for m, c := range methods {
@@ -769,7 +769,7 @@ func TestShutdownAnswers(t *testing.T) {
 	}
 }
 
-// TestRefuse: who waits for a daemon that cannot start learns why, and nobody is left waiting.
+// TestRefuse: callers that wait for a daemon that cannot start learn why, and none is left waiting.
 func TestRefuse(t *testing.T) {
 	l, path := listenAt(t)
 	defer l.Close()
@@ -825,7 +825,7 @@ func timeout(t *testing.T, d time.Duration) context.Context {
 	return ctx
 }
 
-// TestAskedAgain: a question is asked a second time when the daemon dies over it, an order is not given twice.
+// TestAskedAgain: a call that only reads is repeated if the daemon dies during it; a call that changes something is not.
 func TestAskedAgain(t *testing.T) {
 	l, path := listenAt(t)
 	defer l.Close()
@@ -853,7 +853,7 @@ func TestAskedAgain(t *testing.T) {
 	}
 }
 
-// TestNonsense: something else that listens there is told apart from the daemon.
+// TestNonsense: another program that listens there is not mistaken for the daemon.
 func TestNonsense(t *testing.T) {
 	for _, c := range []struct{ answer, want string }{
 		{"SSH-2.0-x\r\n", "malformed"},
@@ -897,8 +897,8 @@ func TestKeysAreDocumented(t *testing.T) {
 	}
 }
 
-// TestLookStartsNothing: a connection would start the daemon that systemd holds the socket of. A look makes none while the unit
-// is stopped; an order does.
+// TestLookStartsNothing: a connection would start the daemon through systemd's socket. Calls that only read do not connect while the unit
+// is stopped; calls that change something do.
 func TestLookStartsNothing(t *testing.T) {
 	l, path := listenAt(t)
 	connected := make(chan struct{}, 10)

@@ -57,7 +57,7 @@ func TestEvents(t *testing.T) {
 	if !errors.Is(err, enough) || strings.Join(got, " ") != "status failure ban" {
 		t.Errorf("%v: %v", got, err)
 	}
-	// A daemon that ends, one that has no events to give, and none at all.
+	// A daemon that ends, a daemon that has no events to give, and no daemon.
 	close(f.happens)
 	var e *Error
 	if err := c.Events(timeout(t, 10*time.Second), func(*Event) error { return nil }); !errors.As(err, &e) || e.Message != "the daemon has stopped" {
@@ -72,8 +72,7 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// TestStreamsAreBounded: more than so many at once are refused, and one that is closed gives its place back though nothing
-// happens.
+// TestStreamsAreBounded: streams beyond the limit are refused, and a stream that is closed gives its place back even if nothing happens.
 func TestStreamsAreBounded(t *testing.T) {
 	needRoot(t)
 	f := &fake{happens: make(chan Event)}
@@ -113,7 +112,7 @@ func TestStreamsAreBounded(t *testing.T) {
 	}
 }
 
-// TestSlowClient: one that takes nothing is dropped.
+// TestSlowClient: a client that reads nothing is dropped.
 func TestSlowClient(t *testing.T) {
 	needRoot(t)
 	f := &fake{happens: make(chan Event, 1)}
@@ -145,7 +144,7 @@ func TestSlowClient(t *testing.T) {
 	}
 }
 
-// TestShutdownEndsStreams: a stream on which nothing happens does not hold the daemon up.
+// TestShutdownEndsStreams: an idle stream does not delay the daemon's stop.
 func TestShutdownEndsStreams(t *testing.T) {
 	needRoot(t)
 	f := &fake{happens: make(chan Event)}

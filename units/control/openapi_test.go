@@ -21,8 +21,8 @@ import (
 
 var update = flag.Bool("update", false, "write openapi.json anew")
 
-// shape is what a call takes and answers. The rest of openapi.json comes from the servers' own tables of calls, and from the types and
-// their comments.
+// shape is what a call takes and answers. The rest of openapi.json comes from the servers' tables of calls, and from the types and their
+// comments.
 type shape struct {
 	body, answer any
 	summary      string

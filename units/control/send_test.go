@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestSend: an answer to a request that was not read to its end arrives, what ends the context is what is reported, and a connection
-// that is closed in the middle is an error.
+// TestSend: the answer to a request that was not read completely arrives, the end of the context is reported as its error, and a connection
+// closed in the middle is an error.
 func TestSend(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", path)

@@ -145,8 +145,8 @@ func TestMariaDBIsNotMySQL(t *testing.T) {
 	}
 }
 
-// TestTableIsWhole: each filter has its services, each distribution its rows, each row its source; and what logging.yaml
-// says of a filter, it says of one that the service has.
+// TestTableIsWhole: each filter has its services, each distribution its rows, each row its source; and logging.yaml names only filters that
+// the service has.
 func TestTableIsWhole(t *testing.T) {
 	missing := slices.DeleteFunc(filter.Builtin(), func(name string) bool {
 		return slices.Contains(unlisted, name) || slices.ContainsFunc(Services(), func(s *Service) bool { return s.filterOf(name) })

@@ -145,7 +145,7 @@ func TestBadMember(t *testing.T) {
 	}
 }
 
-// TestHostileFile: what is not a file of a fleet is refused whatever it is.
+// TestHostileFile: whatever is not a file of a fleet is rejected.
 func TestHostileFile(t *testing.T) {
 	f := newFleet(t)
 	good, err := json.Marshal(f.member)
@@ -261,7 +261,7 @@ func TestAdminFile(t *testing.T) {
 	}
 }
 
-// TestNKey: a pair made by NATS' own library, and that a seed with any other letter is refused.
+// TestNKey: a pair made by NATS' own library is accepted, and a seed with any letter changed is rejected.
 func TestNKey(t *testing.T) {
 	const seed, want = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY", "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
 	if have, err := NKeyPublic(seed); err != nil || have != want {

@@ -54,8 +54,8 @@ func (o *operators) seal(t *testing.T, f *testFleet, by string, changes []Sealed
 	return s
 }
 
-// TestOperators: whoever knows some operators of a fleet finds out who they are now, however many changes were missed; who was
-// removed by a change that is known has no say.
+// TestOperators: a host that knows some operators of a fleet finds out who they are now, however many changes it missed. Operators removed
+// by a change that it knows have no say.
 func TestOperators(t *testing.T) {
 	f := newFleet(t)
 	o := newOperators(t, "ann", "bob", "eve", "dan")
@@ -63,7 +63,7 @@ func TestOperators(t *testing.T) {
 	o.change(t, "ann", "ann", "eve")
 	o.change(t, "eve", "ann", "eve", "bob")
 	both, bothChanges := o.trust, o.changes
-	o.change(t, "bob", "ann", "bob") // eve is out
+	o.change(t, "bob", "ann", "bob") // eve is removed
 	after := o.trust
 
 	for by, good := range map[string]bool{"ann": true, "bob": true, "eve": false, "dan": false} {
@@ -79,8 +79,8 @@ func TestOperators(t *testing.T) {
 		}
 	}
 
-	// eve does not give in: with the changes of before, with another change of the same number, or with one more, on top of hers and
-	// of the right one. A host that has heard of the removal believes none of it.
+	// eve keeps trying: with the earlier changes, with another change of the same number, or with one more, after hers and after the right
+	// one. A host that knows of the removal accepts none of it.
 	alone := func(trust Trust, by, name string, list ...string) Sealed {
 		t.Helper()
 		x := change{version, name, Trust{trust.Number + 1, o.list(list...)}}
@@ -118,7 +118,7 @@ func TestOperators(t *testing.T) {
 			t.Errorf("%s: %v", want, err)
 		}
 	}
-	// The first changes are gone, but the one that is known here, or the next, is not.
+	// The first changes are missing, but not the one known here, or the one after it.
 	for _, n := range []int{1, 2} {
 		if _, now, err := both.Open("shop", o.seal(t, f, "bob", o.changes[n:])); err != nil || now.Number != 4 {
 			t.Errorf("from change %d on: %v", n+2, err)
@@ -138,7 +138,7 @@ func TestOperators(t *testing.T) {
 	}
 }
 
-// TestBadChanges: a roster whose changes are not in order, or not changes, is refused before anybody looks who signed them.
+// TestBadChanges: a roster with changes that are not in order, or not changes, is rejected before its signature is checked.
 func TestBadChanges(t *testing.T) {
 	f := newFleet(t)
 	o := newOperators(t, "ann", "bob")

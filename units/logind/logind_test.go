@@ -140,7 +140,7 @@ func TestWatcher(t *testing.T) {
 	// A name is not resolved.
 	l.begin("3", "carol", 1002, "", map[string]any{"RemoteHost": "client.example.org", "TTY": ""})
 	next(t, out, "alice/1000 2 1100 pts/1 203.0.113.9", "carol/1002 3 1102  invalid IP", "root/0 1 100 pts/1 198.51.100.7")
-	// What is no open ssh session of a member's.
+	// Everything that is not an open ssh session of a member.
 	l.set("4", "bob", 1001, "", nil)
 	l.set("5", "dave", 1003, "seat0", nil)
 	l.set("6", "dave", 1004, "", map[string]any{"Remote": false})
@@ -150,7 +150,7 @@ func TestWatcher(t *testing.T) {
 	l.set("10", "dave", 1008, "", map[string]any{"Remote": "yes"})
 	l.end("3")
 	next(t, out, "alice/1000 2 1100 pts/1 203.0.113.9", "root/0 1 100 pts/1 198.51.100.7")
-	// Alice left something running: logind does not say that her login ended, but answers so when it is asked.
+	// Alice left something running: logind does not signal the end of her login, but shows it when asked.
 	l.set("2", "alice", 1000, "", map[string]any{"State": "closing"})
 	w.Ask()
 	next(t, out, "root/0 1 100 pts/1 198.51.100.7")
@@ -207,7 +207,7 @@ func TestForgedSignals(t *testing.T) {
 			}
 		}
 	}
-	if err := mallory.BusObject().Call(driver+".GetId", 0).Err; err != nil { // the bus has passed all on
+	if err := mallory.BusObject().Call(driver+".GetId", 0).Err; err != nil { // the bus has delivered everything before
 		t.Fatal(err)
 	}
 	l.begin("1", "alice", 1000, "", nil) // after all of it
@@ -215,7 +215,7 @@ func TestForgedSignals(t *testing.T) {
 	if n := l.asked.Load() - asked; n != 1 {
 		t.Errorf("logind was asked %d times, want once", n)
 	}
-	// Those that hand the last signals over may still be about to end.
+	// Goroutines that deliver the last signals may not have ended yet.
 	n := runtime.NumGoroutine()
 	for end := time.Now().Add(10 * time.Second); n > goroutines && time.Now().Before(end); n = runtime.NumGoroutine() {
 		time.Sleep(10 * time.Millisecond)

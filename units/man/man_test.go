@@ -1,5 +1,5 @@
-// Package man holds the manual pages, and tests that they compile and that the completions work. That both know every command
-// and option is tested in cmd/bailiff, which generates those parts.
+// Package man holds the manual pages, and tests that they compile and that the completions work. cmd/bailiff generates the parts on
+// commands and options, and tests that both know all of them.
 package man
 
 import (

@@ -48,7 +48,7 @@ func (m *manager1) ListUnitsByNames(names []string) ([]row, *dbus.Error) {
 		case "starting.service":
 			r.Load, r.Active, r.JobID, r.JobType = "loaded", "inactive", 7, "start"
 		case "slow.service":
-			select {} // the caller's time limit ends it
+			select {} // until the caller's time limit
 		}
 		out = append(out, r)
 	}
@@ -139,7 +139,7 @@ func TestFind(t *testing.T) {
 		t.Errorf("systemd was asked %d times, want twice", n)
 	}
 
-	// The bus comes back after a restart: the next question finds the new one.
+	// The bus comes back after a restart: the next call finds the new one.
 	stop()
 	clear(f.cache)
 	if _, err := f.Find(context.Background(), names); err == nil {
@@ -151,7 +151,7 @@ func TestFind(t *testing.T) {
 		t.Errorf("after a restart: %v, %v", got, err)
 	}
 
-	// A systemd that does not answer holds nobody up.
+	// A systemd that does not answer delays nobody.
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := f.Find(ctx, []string{"slow.service"}); err == nil {
@@ -181,7 +181,7 @@ func TestTemplate(t *testing.T) {
 	}
 }
 
-// TestSilentBus: a bus that accepts the connection and then says nothing holds nobody up beyond the deadline.
+// TestSilentBus: a bus that accepts the connection and then says nothing delays nobody beyond the deadline.
 func TestSilentBus(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "silent")
 	ln, err := net.Listen("unix", path)

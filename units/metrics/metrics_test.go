@@ -117,8 +117,8 @@ func TestPromtool(t *testing.T) {
 	}
 }
 
-// TestPrometheusTakesOpenMetrics: Prometheus' own parser, which promtool has for backfilling, takes what is written. It asks for
-// a time at each sample.
+// TestPrometheusTakesOpenMetrics: Prometheus' own parser, which promtool uses for backfilling, accepts the output. It requires a time for
+// each sample.
 func TestPrometheusTakesOpenMetrics(t *testing.T) {
 	bin := tool(t, "promtool")
 	timed := regexp.MustCompile(`(?m)^([^#].*)$`).ReplaceAll(full().Encode(true), []byte("$1 1764374400"))

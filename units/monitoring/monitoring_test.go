@@ -96,7 +96,7 @@ var (
 	legend     = regexp.MustCompile(`\{\{ ?(?:\$labels\.)?([a-z]+) ?\}\}`)
 )
 
-// check finds out whether a query names metrics that exist, and labels that they have.
+// check reports whether a query names only existing metrics, with labels that they have.
 func check(query, text string) error {
 	labels := []string{"instance", "job", "le"}
 	names := metricName.FindAllString(query, -1)
@@ -227,7 +227,7 @@ type panel struct {
 // units are the names by which Grafana knows those that we use: counts, counts and packets a second, seconds, shares.
 var units = []string{"short", "cps", "pps", "s", "percentunit"}
 
-// shape finds what Grafana would not show as meant.
+// shape lists what Grafana would not show as intended.
 func (p *panel) shape() (wrong []string) {
 	o, d := &p.Options, &p.FieldConfig.Defaults
 	for what, right := range map[string]bool{
@@ -272,8 +272,7 @@ func (p *panel) shape() (wrong []string) {
 	return wrong
 }
 
-// TestDashboard: each query of the dashboard is one that Prometheus takes, about metrics and labels that exist, and no panel lies
-// upon another.
+// TestDashboard: Prometheus accepts each query of the dashboard, the metrics and labels exist, and no panel overlaps another.
 func TestDashboard(t *testing.T) {
 	text, err := os.ReadFile("bailiff-dashboard.json")
 	var d dashboard
@@ -339,7 +338,7 @@ func TestDashboard(t *testing.T) {
 	promtool(t, "check", "rules", file)
 }
 
-// TestCheckCanFail: a query about what does not exist is found.
+// TestCheckCanFail: a query for something that does not exist is found.
 func TestCheckCanFail(t *testing.T) {
 	for query, text := range map[string]string{
 		`sum(bailiff_bans)`:                     "",

@@ -188,8 +188,8 @@ func walk(t *testing.T, root string, modes map[string]string) []string {
 	return l
 }
 
-// TestVariables holds what the packages' scripts are told against the unit files: one that is enabled is stopped and purged,
-// too; one that starts at boot, but not by default, is purged; users are those of sysusers.conf.
+// TestVariables compares what the packages' scripts are told with the unit files: an enabled unit is also stopped and purged; a unit that
+// starts at boot, but not by default, is purged; users are those of sysusers.conf.
 func TestVariables(t *testing.T) {
 	v := make(map[string][]string)
 	for line := range strings.Lines(variables(t)) {
@@ -240,7 +240,7 @@ func TestVariables(t *testing.T) {
 	}
 }
 
-// TestNoUnitByName: scripts of packages name no unit but bailiff.service, whose configuration they check, and those of others.
+// TestNoUnitByName: package scripts name only bailiff.service, whose configuration they check, and other packages' units.
 func TestNoUnitByName(t *testing.T) {
 	unit := regexp.MustCompile(`[a-z0-9@-]+\.(service|socket|timer)(\.d)?\b`)
 	for _, s := range scripts(t) {

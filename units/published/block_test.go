@@ -14,7 +14,7 @@ import (
 	"bailiff/policy/prefix"
 )
 
-// TestBlock: what is written is read again, and what anybody else may have written is refused with its line.
+// TestBlock: what was written can be read again; anything that somebody else may have written is rejected with its line.
 func TestBlock(t *testing.T) {
 	s := Store{t.TempDir()}
 	l := blocklist.New("mine")

@@ -84,11 +84,11 @@ func TestWatch(t *testing.T) {
 	b := newBench(t, "a", "b")
 	b.look(false, "")
 	b.put("a", State{Checked: now, Good: now}, "192.0.2.1/32", "192.0.2.2/32")
-	b.put("c", State{}, "203.0.113.1/32") // which nobody named
+	b.put("c", State{}, "203.0.113.1/32") // in no configuration
 	b.look(true, "192.0.2.1/32 192.0.2.2/32", "false allow list a: 2 entries")
 	b.look(false, "192.0.2.1/32 192.0.2.2/32")
 
-	// What is no list is not believed, and told once; then the next good one is.
+	// A file that is no list is rejected and reported once; then the next good one is used.
 	for _, bad := range []struct{ text, want string }{
 		{"192.0.2.3\nnonsense\n", "DIR/a.list:2:1: \"nonsense\" is neither an address nor a prefix"},
 		{"", "DIR/a.list: is empty"},
@@ -105,11 +105,11 @@ func TestWatch(t *testing.T) {
 	b.put("a", State{Checked: now, Good: now}, "192.0.2.9/32", "192.0.0.0/16")
 	b.look(true, "192.0.2.9/32 192.0.0.0/16", "false allow list a: 2 entries")
 
-	// Limits that the configuration tightens are for what is there already, too.
+	// Tighter limits in the configuration also apply to lists that are already there.
 	b.lists[0].MinPrefix4 = 24
 	b.look(false, "192.0.2.9/32 192.0.0.0/16", "true allow list a: not used: DIR/a.list: has 192.0.0.0/16 in line 7, which is wider than /24; keeping the previous list (2 entries)")
 
-	// One that the configuration no longer names, or whose file is taken away, allows nothing.
+	// A list that the configuration no longer names, or whose file is removed, allows nothing.
 	b.put("b", State{}, "198.51.100.1/32")
 	b.lists = b.lists[1:]
 	b.look(true, "198.51.100.1/32", "false allow list b: 1 entry")

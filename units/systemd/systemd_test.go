@@ -127,7 +127,7 @@ func TestWebExposure(t *testing.T) {
 	}
 }
 
-// TestConfinedExposure: with firewalld-only.conf only that remains which its last comment lists.
+// TestConfinedExposure: with firewalld-only.conf, only what its last comment lists remains.
 func TestConfinedExposure(t *testing.T) {
 	dir := copied(t)
 	b, err := os.ReadFile("firewalld-only.conf")
@@ -149,8 +149,8 @@ func TestConfinedExposure(t *testing.T) {
 	}
 }
 
-// TestMailSystems: what a mail system asks for goes over bailiff-report's unit as systemd likes it, and costs little; what is
-// configuration is one.
+// TestMailSystems: systemd accepts each mail system's settings as a drop-in for bailiff-report's unit, and they cost little; configurations
+// among them are valid.
 func TestMailSystems(t *testing.T) {
 	files, err := filepath.Glob("mail/*")
 	if err != nil || len(files) < 4 {

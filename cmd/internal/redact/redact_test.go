@@ -83,7 +83,7 @@ func TestDaemonsWords(t *testing.T) {
 	}
 }
 
-// The captured user never survives, in no test line of no filter. Where it stands in the pattern's own words ("root", "a"),
+// The captured user is removed from every test line of every filter. Where the name is also one of the pattern's own words ("root", "a"),
 // the line must be the same with another user in its place.
 func TestEveryFilter(t *testing.T) {
 	r := New(ownNames)
@@ -111,7 +111,7 @@ func TestEveryFilter(t *testing.T) {
 	}
 }
 
-// words is what of a line is not a client's.
+// words returns the parts of a line that no client wrote.
 func words(s sample) string {
 	pieces, _ := s.filter.Dissect(s.hit.Pattern.Name, s.line)
 	var b []byte
@@ -151,7 +151,7 @@ var forms = []func(string) string{
 	func(s string) string { return s + "\xff\x00\x1b[31m" + s },
 }
 
-// plant writes text into one of the places of a line that are not its pattern's own, and says what it wrote.
+// plant writes text into a random place of a line that is not the pattern's own, and returns the line.
 func plant(rnd *rand.Rand, s sample, text string) []byte {
 	pieces, _ := s.filter.Dissect(s.hit.Pattern.Name, s.line)
 	var places []int
@@ -175,8 +175,7 @@ func plant(rnd *rand.Rand, s sample, text string) []byte {
 	return b
 }
 
-// A secret typed as an account, or into any other place that a client may reach, never appears: neither as it was typed, nor
-// as the daemon wrote it, nor a part of it.
+// A secret typed as an account, or anywhere else that a client may write, never appears: neither as typed, nor as logged, nor in part.
 func TestSecrets(t *testing.T) {
 	r := New(ownNames)
 	rnd := rand.New(rand.NewPCG(5, 1))
@@ -220,7 +219,7 @@ func word(rnd *rand.Rand) string {
 func check(t *testing.T, line, got []byte, secrets ...string) {
 	t.Helper()
 	for _, secret := range secrets {
-		for i := 0; i+8 <= len(secret); i++ { // any eight bytes of it: so many are not in a line by chance
+		for i := 0; i+8 <= len(secret); i++ { // any eight bytes of it: they do not occur in a line by chance
 			part := secret[i : i+8]
 			if secret != secrets[0] && !holds(secrets[0], part) && !isBase64(secret) {
 				continue // the form's own words

@@ -28,8 +28,8 @@ func TestCopyright(t *testing.T) {
 	}
 }
 
-// TestRelease builds a release twice, from two checkouts in different folders, by environments that differ in everything that
-// must not matter, and compares all files. Then lintian, rpmlint and the source tarball have to be content with the result.
+// TestRelease builds a release twice, from two checkouts in different folders, in environments that differ in everything that must not
+// matter, and compares all files. Then lintian, rpmlint and the source tarball must accept the result.
 //
 // It takes minutes, so it runs in CI, for one architecture, and by make reproducible, which sets BAILIFF_DIST to a list.
 func TestRelease(t *testing.T) {

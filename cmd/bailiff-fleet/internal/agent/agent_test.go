@@ -173,7 +173,7 @@ func (d *fakeDaemon) ban(addr string, long time.Duration) {
 	d.send(control.Event{Kind: "ban", Time: now, Prefix: b.Prefix, Jail: "sshd", ID: b.ID, Until: &until, Failures: 5, Reason: state.Failures})
 }
 
-// unban lifts a ban, told or not.
+// unban lifts a ban, with or without an event.
 func (d *fakeDaemon) unban(addr string, told bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -185,7 +185,7 @@ func (d *fakeDaemon) unban(addr string, told bool) {
 	}
 }
 
-// banned lists what other hosts ban here.
+// banned lists the addresses that other hosts ban here.
 func (d *fakeDaemon) banned() (l []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -270,7 +270,8 @@ func (h *testHub) run(name string, d *fakeDaemon) (a *Agent, stop func()) {
 	return a, stop
 }
 
-// TestShared: a ban of one host is one of the others', until it is lifted; the hub's end, its loss and a daemon's absence lose none.
+// TestShared: a ban of one host applies on the others until it is lifted. It survives the hub's end, the loss of its store, and a daemon's
+// absence.
 func TestShared(t *testing.T) {
 	h := newHub(t, "a", "b", "c")
 	a, b, c := newDaemon(t, rules("b", "c")), newDaemon(t, rules("a", "c")), newDaemon(t, rules("a", "b"))
@@ -324,7 +325,7 @@ func TestShared(t *testing.T) {
 	late := newDaemon(t, rules("a", "b"))
 	want := []string{"192.0.2.1", "2001:db8::2", "192.0.2.4", "192.0.2.5", "192.0.2.8"}
 	c.wait(want...)
-	h.run("c", late) // the same name again: one that was set up anew
+	h.run("c", late) // the same name again: a host that was set up anew
 	late.wait(want...)
 
 	// The daemon is away for a while.
@@ -343,7 +344,7 @@ func TestShared(t *testing.T) {
 	}
 }
 
-// TestLies: what a host can send, and what somebody who holds the hub can.
+// TestLies: what a member can send, and what somebody who controls the hub can send.
 func TestLies(t *testing.T) {
 	h := newHub(t, "a", "b", "liar")
 	a, b := newDaemon(t, rules("b", "liar")), newDaemon(t, rules("a", "liar"))
@@ -395,7 +396,7 @@ func TestLies(t *testing.T) {
 		return nil
 	})
 
-	// What the daemon's call cannot hold takes nobody's news with it.
+	// Entries that do not fit into the daemon's call do not affect anybody else's.
 	var odd []*nats.Msg
 	for i := range 700 {
 		n := fleet.News{Host: "liar", Prefix: netip.MustParsePrefix(fmt.Sprintf("198.51.%d.%d/32", 100+i/250, i%250)), Jail: "sshd", Since: now.UnixMicro(), Until: now.Add(time.Hour).UnixMicro(), Reason: strings.Repeat("<", fleet.MaxReason)}
@@ -427,7 +428,7 @@ func TestLies(t *testing.T) {
 	h.publish("liar", odd...)
 	b.wait("192.0.2.1", "192.0.2.22", "192.0.2.24")
 
-	// Who holds the hub can write anything, but not sign; and the numbers may say what they like.
+	// Somebody who controls the hub can write anything, but cannot sign. The numbers may be anything.
 	admin := h.connect(h.admin.NKey)
 	for i, seq := range []string{"", "x", "0", "1", "99999999999999999999999", "18446744073709551615", "500"} {
 		m := say(fmt.Sprintf("192.0.2.%d", 40+i))
@@ -448,7 +449,7 @@ func TestLies(t *testing.T) {
 	h.run("b", c)
 	c.wait("192.0.2.1", "192.0.2.2", "192.0.2.22", "192.0.2.24")
 
-	// The operator revokes the liar: hosts hear of it at once, and know it after a restart of a hub that has forgotten it.
+	// The operator revokes the liar: hosts learn of it at once, and know it after a restart of a hub that has forgotten it.
 	delete(h.roster.Hosts, "liar")
 	h.roster.Serial++
 	old := h.admin.Roster
@@ -489,8 +490,8 @@ func TestLies(t *testing.T) {
 	}
 }
 
-// TestDayAway: the hub is away while a busy host makes and lifts as many bans as in a day or more. Nothing of that is kept but what is
-// in force and what was lifted before its time, nothing is written, and at the hub's return the hosts are equal.
+// TestDayAway: the hub is away while a busy host makes and lifts as many bans as in a day or more. The host keeps only what is in force and
+// what was lifted early, and writes nothing. When the hub returns, the hosts are equal.
 func TestDayAway(t *testing.T) {
 	h := newHub(t, "a", "b")
 	a, b := newDaemon(t, rules()), newDaemon(t, rules("a"))
@@ -553,7 +554,7 @@ func TestDayAway(t *testing.T) {
 	})
 }
 
-// TestRefused: a host whose key the hub no longer knows is told that, and takes part again when it is.
+// TestRefused: a host whose key the hub no longer knows shows that, and takes part again once the key is known.
 func TestRefused(t *testing.T) {
 	h := newHub(t, "a", "b")
 	a, b := newDaemon(t, rules()), newDaemon(t, rules("a"))
@@ -587,7 +588,7 @@ func TestRefused(t *testing.T) {
 	b.wait("192.0.2.1")
 }
 
-// newcomer is a daemon that knows no hosts before it is told of them.
+// newcomer is a daemon that knows no hosts until it gets the roster.
 type newcomer struct {
 	*fakeDaemon
 	told atomic.Bool
@@ -605,7 +606,7 @@ func (d *newcomer) ApplyFleet(ctx context.Context, news []fleet.News, live bool)
 	return d.fakeDaemon.ApplyFleet(ctx, news, live)
 }
 
-// TestRosterFirst: a daemon that starts is told of the hosts before it is told of their bans, which it refuses otherwise.
+// TestRosterFirst: a daemon that starts gets the list of hosts before their bans, which it would refuse otherwise.
 func TestRosterFirst(t *testing.T) {
 	h := newHub(t, "a", "b")
 	a := newDaemon(t, rules())
@@ -622,7 +623,7 @@ func TestRosterFirst(t *testing.T) {
 	}
 }
 
-// TestForgotten: a ban was lifted while nobody listened, and the hub has forgotten that it ever was.
+// TestForgotten: a ban was lifted while nobody listened, and the hub no longer knows that it existed.
 func TestForgotten(t *testing.T) {
 	h := newHub(t, "a", "b")
 	a, b := newDaemon(t, rules()), newDaemon(t, rules("a"))
@@ -640,7 +641,7 @@ func TestForgotten(t *testing.T) {
 	b.wait("192.0.2.2")
 }
 
-// TestDigests: a host lists digests of what it has said, and one that reads all of it uses them.
+// TestDigests: a host lists digests of the messages that it has sent, and a host that reads them all uses the lists.
 func TestDigests(t *testing.T) {
 	h := newHub(t, "a", "b")
 	h.listInterval = time.Millisecond
@@ -673,7 +674,7 @@ func TestDigests(t *testing.T) {
 	})
 	h.run("b", b)
 	b.wait(want...)
-	// Lists do not keep a ban that ends.
+	// A list does not keep a ban from ending.
 	for _, addr := range want[leastKnown:] {
 		a.unban(addr, true)
 	}
@@ -683,7 +684,7 @@ func TestDigests(t *testing.T) {
 	}
 }
 
-// TestTooFast: what a daemon refuses because a host bans too fast is offered again when it is no longer fresh.
+// TestTooFast: bans that a daemon refuses because a host bans too fast are offered again once they are no longer fresh.
 func TestTooFast(t *testing.T) {
 	h := newHub(t, "a", "b")
 	h.fresh = 2 * time.Second
@@ -691,7 +692,7 @@ func TestTooFast(t *testing.T) {
 	r.Rate = 3
 	a, b := newDaemon(t, rules("b")), newDaemon(t, r)
 	h.run("b", b)
-	eventually(t, func() error { // what it is told from now on is live
+	eventually(t, func() error { // everything that it gets from now on is live
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if b.agent.Hub == "" {

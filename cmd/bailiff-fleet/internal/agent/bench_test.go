@@ -83,8 +83,8 @@ func used(t *testing.T) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// TestThousandMembers prints how soon 1,000 other members have a ban, at 10 bans a second. One member is an agent with a daemon; the
-// others are connections of their own, of which one in ten checks signatures: hub and all members share this machine.
+// TestThousandMembers prints how soon 1,000 other members have a ban, at 10 bans a second. One member is an agent with a daemon; the others
+// are plain connections, and one in ten checks signatures: hub and all members share this machine.
 func TestThousandMembers(t *testing.T) {
 	if os.Getenv("BAILIFF_BENCH") == "" {
 		t.Skip("figures: set BAILIFF_BENCH")

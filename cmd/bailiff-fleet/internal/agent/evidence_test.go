@@ -72,7 +72,7 @@ func (d *witness) got(id string) (v control.FleetEvidence) {
 	return v
 }
 
-// TestEvidence: a host answers what another asks, as often as it may; nobody else can answer in its place, and an answer counts once.
+// TestEvidence: a host answers another host's questions within a limit; nobody else can answer in its place, and an answer counts once.
 func TestEvidence(t *testing.T) {
 	names := []string{"a", "b", "c"}
 	h := newHub(t, names...)
@@ -104,7 +104,7 @@ func TestEvidence(t *testing.T) {
 		t.Errorf("%+v", v)
 	}
 
-	// c was taken over, and a asks it. Its client sees what a asks it, and nothing that a asks b.
+	// c was taken over, and a asks it. c's client sees the questions of a to c, and none of those to b.
 	nc := h.client("c")
 	asked := make(chan *nats.Msg, 16)
 	if _, err := nc.Subscribe("fleet.>", func(m *nats.Msg) {
@@ -188,13 +188,13 @@ func TestEvidence(t *testing.T) {
 	}
 	good := answer("c", "c", "q5", "true")
 	send(good)
-	send(good) // said again
+	send(good) // sent again
 	if v := a.got("q5"); v.Host != "c" || len(v.Lines) != 1 || v.Lines[0].Message != "true" {
 		t.Errorf("%+v", v)
 	}
 	a.wants("q6", "c", "192.0.2.1/32")
 	<-asked
-	send(good) // said once more
+	send(good) // sent once more
 	eventually(t, func() error {
 		if n := agent.rejected.Load() - rejected; n < 9 {
 			return fmt.Errorf("%d rejected", n)
@@ -209,7 +209,7 @@ func TestEvidence(t *testing.T) {
 	}
 	a.mu.Unlock()
 
-	// c asks b. An old question, and another's, are not answered, and what is answered is limited.
+	// c asks b. Old questions and questions of others are not answered, and answers are limited.
 	ask := func(signer, from, id string, at time.Time) *nats.Msg {
 		m, err := fleet.SignQuestion(from, "b", &fleet.Question{ID: id, At: at.UnixMicro(), Prefix: netip.MustParsePrefix("192.0.2.1/32"), Jail: "sshd"}, h.members[signer].Key.Private())
 		if err != nil {

@@ -83,7 +83,7 @@ func newHub(t *testing.T, hosts ...string) *testHub {
 	return h
 }
 
-// another starts a second hub of the same fleet, with an authority and a key of its own. Nobody knows it yet.
+// another starts a second hub of the same fleet, with a CA and a key of its own. No host knows it yet.
 func (h *testHub) another() *testHub {
 	h.t.Helper()
 	seed, _, err := hub.NewNKey()
@@ -130,7 +130,7 @@ func (h *testHub) certificates() (ca string) {
 	return string(a.PEM)
 }
 
-// store has the hub store a roster, which is signed, unless it has a newer one.
+// store has the hub store a signed roster, unless it has a newer one.
 func (h *testHub) store(s *hub.Sealed, trust hub.Trust) string {
 	h.t.Helper()
 	h.admin.Roster, h.admin.Trust = *s, trust
@@ -226,14 +226,14 @@ func (h *testHub) stop() {
 	}
 }
 
-// wipe takes the hub's store away. It must be stopped.
+// wipe deletes the hub's store. The hub must be stopped.
 func (h *testHub) wipe() {
 	if err := os.RemoveAll(filepath.Join(h.dir, "store")); err != nil {
 		h.t.Fatal(err)
 	}
 }
 
-// message signs news by the key of a host.
+// message signs n with the key of a host.
 func (h *testHub) message(host string, n *fleet.News) *nats.Msg {
 	h.t.Helper()
 	m, err := fleet.Sign(n, h.members[host].Key.Private())
@@ -247,13 +247,13 @@ func (h *testHub) signed(m *fleet.Message) *nats.Msg {
 	return &nats.Msg{Subject: m.Subject, Data: m.Payload, Header: nats.Header{hub.SignatureHeader: {base64.StdEncoding.EncodeToString(m.Signature)}}}
 }
 
-// client connects by the user of a host, without an agent.
+// client connects as the user of a host, without an agent.
 func (h *testHub) client(host string) *nats.Conn {
 	h.t.Helper()
 	return h.connect(h.members[host].NKey)
 }
 
-// connect connects by the seed of a user.
+// connect connects with the seed of a user.
 func (h *testHub) connect(seed string) *nats.Conn {
 	h.t.Helper()
 	nc, err := Connect("test", h.admin.Servers, h.admin.CA, seed)
@@ -267,7 +267,7 @@ func (h *testHub) connect(seed string) *nats.Conn {
 	return nc
 }
 
-// publish sends messages by the user of a host and waits until the hub has stored them.
+// publish sends messages as the user of a host and waits until the hub has stored them.
 func (h *testHub) publish(host string, l ...*nats.Msg) {
 	h.t.Helper()
 	js, err := jetstream.New(h.client(host), jetstream.WithPublishAsyncMaxPending(256))

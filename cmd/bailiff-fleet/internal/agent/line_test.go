@@ -26,7 +26,7 @@ type line struct {
 	rate   int // bytes a second from the hub; 0: as they come
 
 	mu        sync.Mutex
-	dark      bool // nobody who connects is answered
+	dark      bool // new connections get no answer
 	pairs     []*pair
 	swallowed atomic.Int64 // bytes
 }
@@ -107,7 +107,7 @@ func (p *line) carry(x *pair, to, from net.Conn, rate int) {
 	}
 }
 
-// cut makes the path dark, or has it carry new connections again. Those of before remain dead.
+// cut makes the path dark, or has it carry new connections again. Earlier connections remain dead.
 func (p *line) cut(dark bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -129,8 +129,8 @@ func (p *line) drop() {
 	p.pairs = nil
 }
 
-// TestLine: what was asked over a connection that ended is not waited for, however long answers may take; and a connection that
-// nothing passes is given up.
+// TestLine: the agent does not wait for answers on a connection that has ended, however long answers may take; and it gives up a connection
+// on which nothing arrives.
 func TestLine(t *testing.T) {
 	h := newHub(t, "a", "b")
 	h.answerTime = time.Hour
@@ -161,7 +161,7 @@ func TestLine(t *testing.T) {
 	b.wait("192.0.2.1", "192.0.2.2", "192.0.2.3")
 }
 
-// TestSlowLine: a host with a line on which a long answer takes longer than a connection lives without a sign of life gets all of it.
+// TestSlowLine: a host on a slow line gets all of a long answer, even if that takes longer than a connection lives without a sign of life.
 func TestSlowLine(t *testing.T) {
 	h := newHub(t, "a", "b")
 	p := h.line("b")
@@ -183,7 +183,7 @@ func TestSlowLine(t *testing.T) {
 	b.wait(want...)
 }
 
-// TestFullHub: bans that the hub does not store wait, which shows, and are shared when it does.
+// TestFullHub: bans that the hub does not store wait, are shown as waiting, and are shared once it stores them.
 func TestFullHub(t *testing.T) {
 	h := newHub(t, "a", "b")
 	a, b := newDaemon(t, rules()), newDaemon(t, rules("a"))
@@ -230,7 +230,7 @@ func TestFullHub(t *testing.T) {
 	b.wait(want...)
 	shows(0, "")
 
-	// What waits no longer is no problem.
+	// When nothing waits any more, the problem is over.
 	full.MaxMsgs = 1
 	if _, err := js.UpdateStream(t.Context(), full); err != nil {
 		t.Fatal(err)
@@ -243,7 +243,7 @@ func TestFullHub(t *testing.T) {
 	shows(0, "")
 }
 
-// TestEnsure: streams keep the time of their creation over restarts of the hub, whose configuration is nevertheless updated.
+// TestEnsure: streams keep their creation time when the hub restarts, but their configuration is updated.
 func TestEnsure(t *testing.T) {
 	h := newHub(t, "a")
 	config := func(change func(js jetstream.JetStream)) *jetstream.StreamInfo {
@@ -288,7 +288,7 @@ func TestEnsure(t *testing.T) {
 	}
 }
 
-// TestMark: a message is told from one that got its number later, though it is the same news.
+// TestMark: a message is distinguished from one with the same content that got its number later.
 func TestMark(t *testing.T) {
 	at := time.Unix(1_800_000_000, 0)
 	s := &stored{signature: "x", sent: at}
@@ -316,7 +316,7 @@ func natsVersion(t *testing.T, nc *nats.Conn) string {
 	return nc.ConnectedServerVersion()
 }
 
-// TestAnswer: what the hub says to a message, and the way out.
+// TestAnswer: the hub's answers to a message, and their hints.
 func TestAnswer(t *testing.T) {
 	for data, want := range map[string]string{
 		`{"stream":"BANS","seq":7}`: "",

@@ -12,9 +12,9 @@ import (
 	"bailiff/units/control"
 )
 
-// TestOwn: whatever happens to a host's bans, and whatever the hub loses meanwhile, another host that reads what the hub holds after
-// a comparison bans exactly what is in force here; and a second comparison finds nothing. With every second seed the host's clock is set
-// time and again, and bans last long.
+// TestOwn: whatever happens to a host's bans, and whatever the hub loses meanwhile, after a comparison the hub's messages make another host
+// ban exactly what is in force here; and a second comparison finds nothing. With every second seed the host's clock is set time and again,
+// and bans last long.
 func TestOwn(t *testing.T) {
 	for seed := range uint64(3000) {
 		r := rand.New(rand.NewPCG(seed, 1))
@@ -51,7 +51,7 @@ func TestOwn(t *testing.T) {
 				}
 			}
 			k := key()
-			// tell sends, or not, or leaves it to a connection whose end the hub sees later.
+			// tell sends a message, drops it, or leaves it to a connection whose end the hub sees later.
 			tell := func(n fleet.News) {
 				switch r.IntN(3) {
 				case 0:
@@ -152,8 +152,8 @@ func TestOwn(t *testing.T) {
 	}
 }
 
-// TestTold: others know a ban by a later time than this host, whose clock was set back; only the hub remembers that, and loses it. The
-// end of the ban is later than what others know.
+// TestTold: others know a ban with a later time than this host, whose clock was set back. Only the hub remembers that time, and loses it.
+// The end of the ban is sent with a later time than others know.
 func TestTold(t *testing.T) {
 	const hour = int64(3600e6)
 	k := ownKey{prefix.OfPrefix(netip.MustParsePrefix("192.0.2.1/32")), "sshd"}
@@ -188,7 +188,7 @@ func TestTold(t *testing.T) {
 	}
 }
 
-// TestEvents: what the daemon says becomes news without texts of operators.
+// TestEvents: the daemon's events become messages without operators' texts.
 func TestEvents(t *testing.T) {
 	o := newOwn("h")
 	since := time.UnixMicro(1_800_000_000_000_000)
@@ -209,7 +209,7 @@ func TestEvents(t *testing.T) {
 	if n, ok = o.changed(&e, e.Jail, since.UnixMicro()); !ok || !n.Lifted {
 		t.Errorf("%+v, %v", n, ok)
 	}
-	// A ban that ended by itself is no news. One of long ago is sent again before the hub removes it.
+	// A ban that expired is not sent as lifted. A ban of long ago is sent again before the hub removes it.
 	o.wanted[ownKey{prefix.OfPrefix(n.Prefix), "sshd"}] = ownBan{since: 1, until: 2}
 	if l := o.difference(since.UnixMicro()); len(l) != 0 {
 		t.Errorf("%+v", l)

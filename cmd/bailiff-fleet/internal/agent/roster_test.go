@@ -29,8 +29,8 @@ func isAt(t *testing.T, a *Agent, serial uint64, url string) {
 	})
 }
 
-// TestRemovedOperator: hosts follow changes of the operators by themselves, also one that was away all the time. Who was removed
-// can sign what they like, and store it in the hub: hosts that have heard of the removal go on as they were, also after a restart.
+// TestRemovedOperator: hosts follow changes of the operators by themselves, even a host that was away all the time. A removed operator can
+// still sign rosters and store them in the hub: hosts that know of the removal ignore them, also after a restart.
 func TestRemovedOperator(t *testing.T) {
 	h := newHub(t, "a", "b", "c")
 	eve, eveTrust := h.op, h.trust // who will be removed
@@ -68,8 +68,8 @@ func TestRemovedOperator(t *testing.T) {
 		t.Errorf("%+v", now)
 	}
 
-	// eve still has the hub's key, and stores what she signs: without the change that removed her, with one of her own in its place,
-	// with all and one more, and old rosters again. The greatest number is no help.
+	// eve still has the hub's key, and stores rosters that she signs: without the change that removed her, with one of her own in its
+	// place, with all changes and one more, and old rosters again. Even the greatest serial number does not help.
 	say := func(s *hub.Sealed) {
 		t.Helper()
 		nc := h.connect(h.admin.NKey)
@@ -113,7 +113,7 @@ func TestRemovedOperator(t *testing.T) {
 			t.Errorf("%s takes roster %d of who was removed", x.Member.Host, r.serial)
 		}
 	}
-	// After a restart, with a file from the beginning, b knows no less.
+	// After a restart, with its original file, b knows no less.
 	stopB()
 	agentB, _ = h.run("b", b)
 	eventually(t, func() error {
@@ -125,11 +125,11 @@ func TestRemovedOperator(t *testing.T) {
 	if r := agentB.roster.Load(); r.serial != 3 || r.trust.Number != 3 {
 		t.Errorf("after a restart: roster %d", r.serial)
 	}
-	// The right one takes the place of hers, though its number is smaller.
+	// The right roster replaces hers, though its number is smaller.
 	if said := h.store(third, h.trust); !strings.HasSuffix(said, "roster 3 stored") {
 		t.Error(said)
 	}
-	// c comes with the file that it got at first, and nothing else.
+	// c starts with its original file, and nothing else.
 	agentC := New(Options{Member: h.members["c"], State: t.TempDir(), Daemon: control.Dial(newDaemon(t, rules("a")).path), Log: func(string) {}})
 	done := make(chan error, 1)
 	go func() { done <- agentC.Run(t.Context()) }()
@@ -141,8 +141,8 @@ func TestRemovedOperator(t *testing.T) {
 	}
 }
 
-// TestMovedHub: the hub moves to another server, with another authority. Hosts follow by themselves, and know it after a restart. The
-// server of before is still there, and says what it likes: nobody listens.
+// TestMovedHub: the hub moves to another server, with another authority. Hosts follow by themselves, and still do after a restart. The
+// previous server keeps running, but nobody listens to it.
 func TestMovedHub(t *testing.T) {
 	h := newHub(t, "a", "b")
 	a, b := newDaemon(t, rules("b")), newDaemon(t, rules("a"))
@@ -165,13 +165,13 @@ func TestMovedHub(t *testing.T) {
 	a.ban("192.0.2.2", time.Hour)
 	b.wait("192.0.2.1", "192.0.2.2")
 
-	// What only the old server says is heard by nobody: a ban that a has signed, and a roster of an operator.
+	// Nobody accepts what only the old server sends: a ban signed by a, and a roster of an operator.
 	p := netip.MustParsePrefix("192.0.2.3/32")
 	now := time.Now()
 	h.publish("a", h.message("a", &fleet.News{Host: "a", Prefix: p, Jail: "sshd", Since: now.UnixMicro(), Until: now.Add(time.Hour).UnixMicro(), Failures: 5}))
 	h.roster.Serial = 9
 	h.store(h.sign(), h.trust)
-	// The new one goes, and comes back. Meanwhile hosts could go to the old one, which has the names and keys of all.
+	// The new server goes away and comes back. Meanwhile hosts could go to the old one, which has all names and keys.
 	other.stop()
 	eventually(t, func() error {
 		for _, x := range []*Agent{agentA, agentB} {
@@ -191,7 +191,7 @@ func TestMovedHub(t *testing.T) {
 	a.ban("192.0.2.5", time.Hour)
 	b.wait("192.0.2.1", "192.0.2.2", "192.0.2.4", "192.0.2.5")
 
-	// At last only the new authority is believed.
+	// In the end only the new authority is trusted.
 	h.roster.CA, h.roster.Serial = other.admin.CA, 3
 	other.store(h.sign(), h.trust)
 	isAt(t, agentA, 3, other.server.URL())

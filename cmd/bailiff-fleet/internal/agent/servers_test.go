@@ -29,7 +29,7 @@ type routed struct {
 
 const monitorPort = 8222
 
-// restart starts the server, or starts it again, as one of servers that know each other by a password.
+// restart starts or restarts the server, as one of several that know each other by a password.
 func (r *routed) restart(password string, servers ...hub.Server) {
 	t := r.h.t
 	t.Helper()
@@ -99,8 +99,8 @@ func (r *routed) routes() ([]string, error) {
 	return slices.Sorted(maps.Keys(l)), err
 }
 
-// TestRemovedServer: a server that was removed from the hub has a certificate of the fleet, and still knows the others. They do not let
-// it in: it does not hear what hosts say, and cannot say anything in the hub's name.
+// TestRemovedServer: a server that was removed from the hub has a certificate of the fleet, and still knows the others. They reject its
+// connections: it cannot read what hosts send, and cannot send anything in the hub's name.
 func TestRemovedServer(t *testing.T) {
 	h := &testHub{t: t, program: natsServer(t), dir: t.TempDir(), admin: &hub.Admin{}}
 	var err error

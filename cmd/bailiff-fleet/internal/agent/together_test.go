@@ -70,7 +70,7 @@ func (d *counting) fails(addr string, accounts ...string) {
 	}
 }
 
-// hosts are those that have counted failures of an address.
+// hosts returns those that have counted failures of an address.
 func (d *counting) hosts(addr string) []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -78,7 +78,7 @@ func (d *counting) hosts(addr string) []string {
 	return c.Hosts
 }
 
-// TestTogether: what hosts count reaches the daemons of all, and what one of them forges does not.
+// TestTogether: the failures that hosts count reach the daemons of all, and forged ones do not.
 func TestTogether(t *testing.T) {
 	names := []string{"a", "b", "c"}
 	h := newHub(t, names...)
@@ -91,7 +91,7 @@ func TestTogether(t *testing.T) {
 	}
 	for _, name := range names[:2] {
 		d := all[name]
-		eventually(t, func() error { // until a host has connected, what others say is lost to it
+		eventually(t, func() error { // before a host has connected, it misses what others send
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			if d.agent.Hub == "" {
@@ -114,7 +114,7 @@ func TestTogether(t *testing.T) {
 		})
 	}
 
-	// c was taken over. It speaks for itself only.
+	// c was taken over. It can send only in its own name.
 	nc := h.client("c")
 	summary := func(signer, host, addr string) *nats.Msg {
 		now := time.Now().UnixMicro()
@@ -128,9 +128,9 @@ func TestTogether(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	send(summary("c", "b", "192.0.2.2"))                                                // in another's name: the hub has no way for it
-	send(summary("c", "b", "192.0.2.2"))                                                // nor for
-	for _, subject := range []string{"fleet.count.b", "hub.count.b", "ban.c.count.b"} { // other names of it
+	send(summary("c", "b", "192.0.2.2"))                                                // in another's name: the hub does not forward it,
+	send(summary("c", "b", "192.0.2.2"))                                                // nor under
+	for _, subject := range []string{"fleet.count.b", "hub.count.b", "ban.c.count.b"} { // other subjects
 		m := summary("c", "b", "192.0.2.2")
 		m.Subject = subject
 		send(m)
@@ -140,7 +140,7 @@ func TestTogether(t *testing.T) {
 		m.Subject, m.Reply = "count.c", reply
 		send(m)
 	}
-	unsigned := summary("b", "c", "192.0.2.3") // by a key that is not its own
+	unsigned := summary("b", "c", "192.0.2.3") // not signed with its own key
 	send(unsigned)
 	huge := summary("c", "c", "192.0.2.4")
 	huge.Data = append(huge.Data, make([]byte, 3600)...)

@@ -11,8 +11,7 @@ import (
 	"bailiff/units/e2e/peers"
 )
 
-// Where a destination is to be redacted, no way leads to it with anything else, by delivery or preview; where it is not, it gets
-// all.
+// If a destination is to be redacted, it gets only redacted text, by delivery and preview; otherwise it gets everything.
 func TestRedact(t *testing.T) {
 	p, url := delivertest.Peers(t)
 	for _, d := range []config.Destination{
@@ -54,7 +53,7 @@ func TestRedact(t *testing.T) {
 	}
 }
 
-// What leaves a trace in the journal does so when it is redacted, too.
+// A destination that leaves a trace in the journal also does so when redacted.
 func TestTraced(t *testing.T) {
 	item := delivertest.Item(delivertest.Report("198.51.100.7"))
 	for _, redact := range []bool{true, false} {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// BenchmarkWaiting measures what 100,000 deliveries that wait cost: memory, the file, and the time to take one, to read all back at
-// a start, and to compact the file.
+// BenchmarkWaiting measures the cost of 100,000 waiting deliveries: memory, the file, and the time to take one, to read all back at a
+// start, and to compact the file.
 func BenchmarkWaiting(b *testing.B) {
 	const waiting = 100_000
 	for range b.N {

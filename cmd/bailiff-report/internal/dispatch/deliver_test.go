@@ -39,7 +39,7 @@ func (b *bench) got(name, id string) func() bool {
 	return func() bool { return b.items(name)[id+"."+name] > 0 }
 }
 
-// list is what waits.
+// list returns the waiting deliveries.
 func (b *bench) list() map[string]control.QueuedReport {
 	b.t.Helper()
 	l, err := b.ask().Reports(context.Background(), "", 100)
@@ -60,7 +60,7 @@ func TestRetries(t *testing.T) {
 	b.script("slow", `exec sleep 30`)
 	b.start()
 	id, id2 := b.ban("198.51.100.1"), b.ban("198.51.100.2")
-	// One that fails and one that hangs delay no other.
+	// A destination that fails and one that hangs delay no other.
 	b.told(audit.KindReported, "report to other, ban of 198.51.100.1")
 	b.told(audit.KindReported, "report to other, ban of 198.51.100.2")
 	b.told(audit.KindLog, "reports to one fail and are tried again: exit status 75: 451 try later")
@@ -75,7 +75,7 @@ func TestRetries(t *testing.T) {
 	b.until("one", b.got("one", id))
 	b.until("one", b.got("one", id2))
 	b.told(audit.KindReportsResumed, "reports to one go out again")
-	// A drop does not touch what is in hand.
+	// A drop does not affect a delivery under way.
 	r, err := b.ask().Drop(context.Background(), control.Peer{User: "root"}, control.ReportsRequest{Destination: "slow"})
 	if err != nil || r.Reports != 1 {
 		t.Errorf("drop: %+v, %v", r, err)
@@ -119,7 +119,7 @@ func TestRefusedAndHeld(t *testing.T) {
 	b.told(audit.KindReportsResumed, "reports to held go out again")
 	b.until("what was held", b.got("held", id))
 	b.until("what was held", b.got("held", id2))
-	// What is no longer configured waits, and can be dropped.
+	// Reports to a destination that is no longer configured wait, and can be dropped.
 	if r := b.list()[id+".gone"]; r.State != "not configured" {
 		t.Errorf("waiting: %+v", r)
 	}
@@ -233,7 +233,7 @@ func TestQuotaWaits(t *testing.T) {
 	b.until("two", func() bool { return len(b.items("one")) == 2 })
 	b.until("two that wait", func() bool { return len(b.list()) == 2 })
 	b.stop()
-	b.start() // it is not begun anew
+	b.start() // it does not start over
 	s, err := b.ask().Status(context.Background())
 	if err != nil || s.Destinations[0].Sent != 2 || s.Destinations[0].Quota != 2 || s.Waiting != 2 {
 		t.Errorf("status: %+v, %v", s, err)
@@ -248,7 +248,7 @@ func TestQuotaWaits(t *testing.T) {
 	b.until("the others", func() bool { return len(b.items("one")) == 4 })
 }
 
-// TestWhoisForCallers: addresses are looked up for people, too, who cannot use up what the registries allow.
+// TestWhoisForCallers: lookups are also made for people, who cannot use up the registries' quota.
 func TestWhoisForCallers(t *testing.T) {
 	b := newBench(t, reports("plain: {"+prog+"}"))
 	b.script("plain", take)
@@ -344,7 +344,7 @@ func TestVacuumed(t *testing.T) {
 	}
 }
 
-// TestEndsWithoutDestinations: it stays while there is somebody to report to, or something waits, and ends if not.
+// TestEndsWithoutDestinations: it runs while there is a destination or something waits, and ends otherwise.
 func TestEndsWithoutDestinations(t *testing.T) {
 	b := newBench(t, reports("one: {"+prog+"}"))
 	b.script("one", `exit 75`)
@@ -371,7 +371,7 @@ func TestEndsWithoutDestinations(t *testing.T) {
 		t.Error(err)
 	}
 	b.d = nil
-	b.run(o) // as when somebody asks: it starts, and ends again
+	b.run(o) // as on a request: it starts, and ends again
 	if err := <-b.ended; err != nil {
 		t.Error(err)
 	}
@@ -480,7 +480,7 @@ func TestPauses(t *testing.T) {
 	}
 }
 
-// TestDamagedQueue: what a spoilt queue no longer says is made again from the journal, which also tells what was delivered.
+// TestDamagedQueue: what a damaged queue no longer holds is rebuilt from the journal, which also shows what was delivered.
 func TestDamagedQueue(t *testing.T) {
 	b := newBench(t, reports("one: {"+prog+"}, two: {"+prog+"}"))
 	b.script("one", take)
@@ -531,7 +531,7 @@ func TestDamagedQueue(t *testing.T) {
 	}
 }
 
-// TestBehind: a destination for which the queue has no more room delays no other, and has all its reports, once, when it works again.
+// TestBehind: a destination for which the queue has no more room delays no other, and gets all its reports, once, when it works again.
 func TestBehind(t *testing.T) {
 	b := newBench(t, reports("full: {"+prog+"}, other: {"+prog+"}"))
 	b.script("full", `exit 75`)
@@ -604,7 +604,7 @@ func TestKeyMissing(t *testing.T) {
 	b.until("what was held", b.got("abuseipdb", id))
 }
 
-// deaf is a destination that does not end when it is told to.
+// deaf is a destination that ignores its context.
 type deaf struct {
 	program
 	hangs, goOn chan struct{}
@@ -616,7 +616,7 @@ func (d *deaf) Deliver(context.Context, *report.Item) (report.Receipt, error) {
 	return report.Receipt{}, nil
 }
 
-// TestStops: a delivery that hangs is cut off when the process stops, and one that does not even care for that is left behind.
+// TestStops: a delivery that hangs is cut off when the process stops, and one that ignores that is left behind.
 func TestStops(t *testing.T) {
 	b := newBench(t, reports("one: {"+prog+"}"))
 	b.script("one", `exec sleep 1000`)
@@ -643,7 +643,7 @@ func TestStops(t *testing.T) {
 	b.until("the report", b.got("one", id))
 }
 
-// TestDropAll: each of many reports that are dropped at once has its entry, although journald takes none for a while.
+// TestDropAll: when many reports are dropped at once, each has its entry, although journald accepts none for a while.
 func TestDropAll(t *testing.T) {
 	b := newBench(t, reports("one: {"+prog+"}"))
 	path := filepath.Join(b.dir, "slow")

@@ -22,8 +22,8 @@ import (
 	"bailiff/units/control"
 )
 
-// history drives a dispatcher through random things that happen to it, in a random order, and keeps the books that the dispatcher
-// must agree with: what the journal holds, what destinations received, what the audit trail says.
+// history makes random things happen to a dispatcher, in a random order, and records what the dispatcher must agree with: what the journal
+// holds, what destinations received, what the audit trail says.
 type history struct {
 	t     testing.TB
 	r     *rand.Rand
@@ -33,27 +33,27 @@ type history struct {
 
 	bans     []*Ban            // the journal
 	jobs     []job             // workers that are at work
-	events   []func()          // what they sent
-	main     *intake           // of the reader, until it is done
+	events   []func()          // events that the workers sent
+	main     *intake           // the intake of the reader, until it is done
 	catchers []*catcher        // readers for one destination
 	modes    map[string]string // what a destination does with what it gets
 	off      map[string]bool   // not configured
 	broken   map[string]bool   // cannot work as configured
-	damaged  bool              // the file will be: then what was lost is only found again for those that are configured
-	turned   int               // how often the configuration was changed for good
-	set      bool              // the clock is, now and then, so nobody knows what a day is
+	damaged  bool              // the file will be damaged: then lost reports are found again only for destinations that are configured
+	turned   int               // how often the configuration was changed permanently
+	set      bool              // the clock is set now and then, so the length of a day is unknown
 	crashed  bool              // in the last step
 	crashes  int
 
 	received map[string]int             // by destination and report
 	at       map[string]map[string]bool // by destination: the deliveries it received
 	times    []time.Time                // when the destination with a quota received a report
-	trail    map[string]bool            // deliveries and reports that the audit trail tells of, by doneKey
+	trail    map[string]bool            // deliveries and reports in the audit trail, by doneKey
 	dropped  map[string]bool            // by destination and report
 	queued   map[string]bool            // all that ever were in the queue, by destination and report
 }
 
-// job is a worker. After a crash it may have done its work, but not said so.
+// job is a worker. After a crash it may have done its work without having said so.
 type job struct{ work func() }
 
 type catcher struct {
@@ -158,7 +158,7 @@ func (p *peer) Deliver(ctx context.Context, it *report.Item) (report.Receipt, er
 		return report.Receipt{}, &report.Retry{Quota: true, Err: err}
 	case "waits":
 		return report.Receipt{}, &report.Retry{After: time.Minute, Err: err}
-	case "late": // and nobody knows
+	case "late": // with an unknown outcome
 		if ctx.Err() == nil {
 			return report.Receipt{}, err // it has a new limit meanwhile
 		}
@@ -358,7 +358,7 @@ func (h *history) file() []byte {
 	return data
 }
 
-// reopen tells what a queue is that is read from the bytes of a file.
+// reopen describes the queue that is read from the bytes of a file.
 func (h *history) reopen(data []byte) string {
 	dir := memoryDir(h.t)
 	if err := os.WriteFile(filepath.Join(dir, "queue"), data, 0o600); err != nil {
@@ -376,7 +376,7 @@ func (h *history) reopen(data []byte) string {
 	return dump(q)
 }
 
-// damage spoils the file, but not the last frame, where that looks like a crash.
+// damage damages the file, but not the last frame, where damage looks like a crash.
 func (h *history) damage() {
 	h.crash()
 	h.clock.t = h.clock.t.Add(time.Second) // each damaged file has a name of its own
@@ -488,7 +488,7 @@ func (h *history) agree() error {
 	return nil
 }
 
-// heal ends all trouble, and waits until nothing waits.
+// heal ends all trouble, and waits until the queue is empty.
 func (h *history) heal() error {
 	h.modes, h.off, h.broken = map[string]string{}, map[string]bool{}, map[string]bool{}
 	h.d.q.log.limit = maxFile
@@ -521,8 +521,8 @@ func (h *history) heal() error {
 	return fmt.Errorf("after all trouble %d reports still wait, %d of %d bans read, intake %v\n%s", len(h.d.q.reports), index(h.d.pos), len(h.bans), h.main, dump(h.d.q))
 }
 
-// TestModel: whatever happens, in whatever order, each report is delivered once, or dropped with an entry that says so. Mails
-// are never sent twice; what leaves no trace is repeated at most once for each crash.
+// TestModel: whatever happens, in whatever order, each report is delivered once, or dropped with an entry that says so. Mails are never
+// sent twice; deliveries without a trace are repeated at most once for each crash.
 func TestModel(t *testing.T) {
 	seeds, steps := uint64(200), 400
 	if testing.Short() {

@@ -31,7 +31,7 @@ func (b *bench) said(name, text string) {
 	b.until(fmt.Sprintf("%q in the notices to %s", text, name), func() bool { return strings.Contains(b.out(name), text) })
 }
 
-// TestNotices: each destination is told what it asks for: bans, unbans, problems and their ends, also of other destinations.
+// TestNotices: each destination gets the notices it asks for: bans, unbans, problems and their ends, including those of other destinations.
 func TestNotices(t *testing.T) {
 	b := newBench(t, reports("all: {"+ntfy+", gather: none, events: [bans, unbans, problems]}, bans: {"+ntfy+", gather: none, events: [bans], only: new}, "+
 		"wide: {"+ntfy+", gather: none, events: [bans], only: networks}, mail: {type: mail, to: root}"))
@@ -52,7 +52,7 @@ func TestNotices(t *testing.T) {
 	own := map[string]string{"_SYSTEMD_UNIT": Unit, "_UID": fmt.Sprint(reportUID), "MESSAGE_ID": audit.KindReportsHeld.ID(), "MESSAGE": "reports to mail wait: no", audit.FieldDestination: "mail", audit.FieldProblem: holdOf("mail")}
 	b.entry(own)
 	own["MESSAGE"], own[audit.FieldDestination], own[audit.FieldProblem] = "reports to all wait: no", "all", holdOf("all")
-	b.entry(own) // nobody is told that they cannot be told
+	b.entry(own) // nobody gets a notice that notices cannot be sent
 	forged := map[string]string{"_SYSTEMD_UNIT": "evil.service", "_UID": "1000", "MESSAGE_ID": audit.KindFirewallError.ID(), "MESSAGE": "forged", audit.FieldProblem: "firewall"}
 	b.entry(forged)
 	b.entry(map[string]string{"MESSAGE_ID": audit.KindJournalProblem.ID(), "MESSAGE": "the last", audit.FieldProblem: "journal"})
@@ -133,7 +133,7 @@ func TestNoticeTimes(t *testing.T) {
 			t.Errorf("%s: %s, want %s", name, got, c.expect)
 		}
 	}
-	// While there is always something new, the time between notices grows up to an hour; after a while of silence it begins anew.
+	// While there is always something new, the time between notices grows up to an hour; after a while of silence it starts over.
 	x := newDestination("phone")
 	x.ep = &endpoint{conf: config.Destination{Gather: 30 * time.Second}}
 	now := at(12, 0)

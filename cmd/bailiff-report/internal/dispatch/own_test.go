@@ -14,7 +14,7 @@ import (
 	"bailiff/policy/config"
 )
 
-// waits is a destination at which reports about one network have to wait, and nothing else.
+// waits is a destination at which only reports about one network have to wait.
 type waits struct {
 	program
 	tried *atomic.Int32
@@ -28,7 +28,7 @@ func (w *waits) Deliver(ctx context.Context, it *report.Item) (report.Receipt, e
 	return w.program.Deliver(ctx, it)
 }
 
-// Items that have to wait for reasons of their own do not hold up the others, nor do they make the destination one that fails.
+// Items that have to wait for reasons of their own do not hold up the others, nor is the destination regarded as failing.
 func TestOwn(t *testing.T) {
 	b := newBench(t, execOne)
 	b.script("one", take)
@@ -58,7 +58,7 @@ type untraced struct{ program }
 
 func (*untraced) Trace(*report.Item) string { return "" }
 
-// What a crash cut off is delivered again at once where nothing in the journal can tell what became of it.
+// A delivery that a crash interrupted is repeated at once if nothing in the journal can show its outcome.
 func TestUntraced(t *testing.T) {
 	b := newBench(t, "report: {retry_for: 1h, lookup: {rdap: false, whois: false, contacts: none}, destinations: {mail: {type: mail, to: [root]}}}\njails: {sshd: {}}\n")
 	b.script("mail", take)

@@ -18,7 +18,7 @@ import (
 	"bailiff/cmd/bailiff-report/internal/report"
 )
 
-// dump writes down all that matters of a queue, but for what time alone changes (windows, quotas).
+// dump prints all that matters of a queue, except for what time alone changes (windows, quotas).
 func dump(q *queue) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "pos %v rebuild %d\n", q.pos, q.rebuild)
@@ -56,7 +56,7 @@ func dump(q *queue) string {
 	return b.String()
 }
 
-// check finds what is not as it must be: each delivery in the one place that its state names, sums that are right.
+// check finds inconsistencies: each delivery must be in the one place that its state names, and sums must be right.
 func check(q *queue) error {
 	for _, x := range q.dests {
 		places := map[*delivery][]string{}
@@ -158,8 +158,8 @@ type clock struct{ t time.Time }
 
 func (c *clock) now() time.Time { return c.t }
 
-// TestQueueSurvives: whatever part of the last frame reaches the disk, the queue is then as it was before or behind it, and what
-// a file says does not depend on whether it was compacted.
+// TestQueueSurvives: whatever part of the last frame reaches the disk, the queue is as it was before or after that frame, and the content
+// of a file does not depend on whether it was compacted.
 func TestQueueSurvives(t *testing.T) {
 	for seed := range uint64(20) {
 		h := newHistory(t, seed)
@@ -194,8 +194,8 @@ func TestQueueSurvives(t *testing.T) {
 	}
 }
 
-// TestQueueDamaged: wherever the file is damaged, what it had before is kept, as far as it may have been delivered since as
-// uncertain, and an administrator is told.
+// TestQueueDamaged: wherever the file is damaged, what it held before that place is kept, but as uncertain if it may have been delivered
+// since, and an administrator is told.
 func TestQueueDamaged(t *testing.T) {
 	for seed := range uint64(60) {
 		h := newHistory(t, seed)
@@ -257,7 +257,7 @@ func FuzzQueue(f *testing.F) {
 		at := clock{time.Unix(1_800_000_000, 0)}
 		q, err := openQueue(dir, at.now)
 		if err != nil {
-			return // whole frames that make no sense, which no disk makes
+			return // whole frames without meaning, which no disk fault makes
 		}
 		defer func() { q.close() }()
 		if err := errors.Join(q.commit(), check(q)); err != nil {
@@ -292,7 +292,7 @@ func add(t testing.TB, q *queue, key string, size int, dests ...string) {
 	}
 }
 
-// TestQueueFull: on a disk without room nothing more is taken, what is there goes on, and nothing is lost.
+// TestQueueFull: on a full disk nothing more is accepted, deliveries continue, and nothing is lost.
 func TestQueueFull(t *testing.T) {
 	dir := t.TempDir()
 	mountSmall(t, dir, 3<<20)
@@ -329,7 +329,7 @@ func TestQueueFull(t *testing.T) {
 	}
 }
 
-// TestQueueSqueezed: a queue that has no room left goes on where most of its file is over, although nothing more can be appended.
+// TestQueueSqueezed: a queue without room continues if most of its file is obsolete, although nothing more can be appended.
 func TestQueueSqueezed(t *testing.T) {
 	dir := t.TempDir()
 	q := openTest(t, dir)

@@ -111,11 +111,11 @@ func (b *bench) until(what string, ok func() bool) {
 			defer b.mu.Unlock()
 			b.t.Fatalf("in vain: %s; audit trail: %v", what, b.entries)
 		}
-		time.Sleep(5 * time.Millisecond) // between two looks at another process
+		time.Sleep(5 * time.Millisecond) // between two checks of another process
 	}
 }
 
-// entry appends an entry of the daemon's, or with other fields of somebody else's, and returns its time.
+// entry appends an entry of the daemon or, with other fields, of another program, and returns its time.
 func (b *bench) entry(fields map[string]string) time.Time {
 	b.t.Helper()
 	b.write.Lock()
@@ -136,7 +136,7 @@ func (b *bench) entry(fields map[string]string) time.Time {
 	return now
 }
 
-// written is how many entries there are: a number that nothing had before.
+// written returns the number of entries so far, as a new unique number.
 func (b *bench) written() int {
 	b.write.Lock()
 	defer b.write.Unlock()
@@ -244,7 +244,7 @@ func (p *program) Render(it *report.Item) ([]byte, error) {
 	return w.Bytes(), nil
 }
 
-// traced is one whose deliveries leave a trace in the journal.
+// traced is a program whose deliveries leave a trace in the journal.
 type traced struct{ program }
 
 func (p *traced) Trace(it *report.Item) string { return "message-id=<" + it.Key + "@mail.example.net>" }
@@ -291,7 +291,7 @@ func (b *bench) options() Options {
 	return o
 }
 
-// optionsIn are those of a dispatcher that has everything in one folder.
+// optionsIn returns the options of a dispatcher that has everything in one folder.
 func optionsIn(dir string, trail *audit.Writer) Options {
 	return Options{
 		Dir: filepath.Join(dir, "queue"), Source: journal.Dir(filepath.Join(dir, "journal")), Daemon: []uint32{daemonUID}, Self: reportUID, Audit: trail,
@@ -378,7 +378,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// mailed has what a destination got stand in the journal as Postfix writes it, from now on.
+// mailed writes what a destination got to the journal, as Postfix does, from now on.
 func (b *bench) mailed(name string) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -427,7 +427,7 @@ func TestDelivers(t *testing.T) {
 	if !strings.HasPrefix(out, want) || strings.Count(out, "line 198.51.100.7 Failed password for invalid user hunter2 from 198.51.100.7") != 3 {
 		t.Errorf("delivered:\n%s\nwant %s…", out, want)
 	}
-	// What is not the daemon's is no ban.
+	// Entries that are not the daemon's are not bans.
 	b.event(audit.BanEvent{Prefix: netip.MustParsePrefix("198.51.100.8/32"), Jail: "sshd", ID: "restored", Since: time.Now(), Until: time.Now(), Restored: true}, audit.KindBan)
 	b.event(audit.BanEvent{Prefix: netip.MustParsePrefix("198.51.100.9/32"), Jail: "sshd", ID: "unreported", Since: time.Now(), Until: time.Now(), Unreported: true}, audit.KindBan)
 	b.entry(map[string]string{"MESSAGE_ID": audit.KindBan.ID(), "_UID": "1000", audit.FieldPrefix: "198.51.100.9/32", audit.FieldJail: "sshd", audit.FieldBanID: "forged"})
@@ -446,8 +446,8 @@ func TestDelivers(t *testing.T) {
 	}
 }
 
-// TestKilled: a process that is killed again and again, at any moment, loses no report, and sends none twice where the mail
-// system's log tells.
+// TestKilled: a process that is killed again and again, at any moment, loses no report, and sends none twice if the mail system's log shows
+// it.
 func TestKilled(t *testing.T) {
 	b := newBench(t, "report: {retry_for: 1h, lookup: {rdap: false, whois: false, contacts: none}, destinations: {mail: {type: mail, to: [root]}, prog: {type: exec, command: [/bin/true]}}}\njails: {sshd: {}}\n")
 	b.script("mail", take)
@@ -511,14 +511,14 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// TestTraced: what a crash cut off is looked for in the journal, and not repeated while the mail system is down.
+// TestTraced: a delivery that a crash interrupted is looked for in the journal, and not repeated while the mail system is down.
 func TestTraced(t *testing.T) {
 	b := newBench(t, "report: {retry_for: 1h, lookup: {rdap: false, whois: false, contacts: none}, destinations: {mail: {type: mail, to: [root]}}}\njails: {sshd: {}}\n")
 	b.script("mail", take)
 	cut := func(name string, known bool) string { // a delivery that was cut off, of a queue as a crash leaves it
 		b.cutOffDelivery(name)
 		if known {
-			// A user's word does not count, nor what our own entries say.
+			// Entries of users do not count, nor do our own.
 			b.entry(map[string]string{"_UID": "1000", "SYSLOG_FACILITY": "2", "SYSLOG_IDENTIFIER": "postfix/cleanup", "MESSAGE": "message-id=<other.mail@mail.example.net>"})
 			b.entry(map[string]string{"_UID": "100", "SYSLOG_FACILITY": "2", "SYSLOG_IDENTIFIER": "postfix/cleanup", "MESSAGE": "4F2A: message-id=<" + name + ".mail@mail.example.net>"})
 		}

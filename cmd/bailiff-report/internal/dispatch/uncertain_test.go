@@ -11,8 +11,8 @@ import (
 )
 
 // TestMailLogClockSetBack: the clock is set back by an hour after a delivery began and was interrupted, so that the mail system logs it
-// with an earlier time. The mail is found nevertheless. One that the mail system does not have is sent again without waiting until the
-// clock shows the earlier time again.
+// with an earlier time. The mail is found nevertheless. A mail that the mail system does not have is sent again, without waiting until the
+// clock shows the time of the delivery again.
 func TestMailLogClockSetBack(t *testing.T) {
 	journaltest.Need(t)
 	dir := t.TempDir()

@@ -27,7 +27,7 @@ import (
 	"bailiff/policy/config"
 )
 
-// As root the tests run in a network namespace of their own, where addresses of the world may be at home.
+// As root the tests run in a network namespace of their own, which can have public addresses.
 func TestMain(m *testing.M) {
 	if os.Getenv("BAILIFF_TEST_NETNS") != "" {
 		if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
@@ -48,7 +48,7 @@ const silent = `{"objectClassName":"ip network","startAddress":"198.51.100.0","e
 
 const text = "inetnum: 198.51.100.0 - 198.51.100.127\nnetname: BY-WHOIS\ncountry: DE\nabuse-mailbox: abuse@whois.example\n"
 
-// rdapServer is a real RDAP server of the test, and what it was asked.
+// rdapServer is a real RDAP server of the test, and records its requests.
 type rdapServer struct {
 	*httptest.Server
 	asked atomic.Int32
@@ -205,7 +205,7 @@ func TestRDAP(t *testing.T) {
 	}
 }
 
-// A certificate that nobody vouches for is no answer.
+// An answer under an untrusted certificate is ignored.
 func TestRDAPUnknownAuthority(t *testing.T) {
 	s := serveRDAP(t, true, says(answer))
 	r := open(t, config.Lookup{RDAP: true, Bootstrap: bootstrap(t, s.URL)}, Options{})
@@ -242,7 +242,7 @@ func TestRDAPRedirects(t *testing.T) {
 	}
 }
 
-// What an RDAP server does wrong is told in a line, in time, and whois is asked instead.
+// Errors of an RDAP server are reported in one line, in time, and whois is asked instead.
 func TestRDAPBroken(t *testing.T) {
 	back := serveWhois(t, "127.0.0.1:0", tells(text))
 	for name, c := range map[string]struct {
@@ -311,7 +311,7 @@ func TestWhois(t *testing.T) {
 			t.Errorf("%s: %+v", name, *w)
 		}
 	}
-	// What the registry said holds where the provider's own server is out of reach, and where referrals go round.
+	// The registry's answer is used if the provider's own server is unreachable or referrals form a loop.
 	for _, to := range []string{"127.0.0.1:1", "SELF"} {
 		var own string
 		own = serveWhois(t, "127.0.0.1:0", func(c net.Conn, q string) {
@@ -383,7 +383,7 @@ func TestContacts(t *testing.T) {
 	if w := r.Lookup(t.Context(), attacker); w.Name != "SILENT" || !slices.Equal(w.Abuse, []string{"abuse@dns.example", "cert@dns.example"}) {
 		t.Errorf("%+v", *w)
 	}
-	// Without anything else to say, whom to tell is known all the same.
+	// The contact is known even if nothing else is.
 	if w := r.Lookup(t.Context(), netip.MustParseAddr("2001:db8::1")); w.Failed == "" || !slices.Equal(w.Abuse, []string{"six@dns.example"}) {
 		t.Errorf("%+v", *w)
 	}
@@ -462,7 +462,7 @@ func TestCacheBounded(t *testing.T) {
 	}
 }
 
-// Many at once about one network are one question.
+// Many concurrent lookups in one network lead to one request.
 func TestSingleFlight(t *testing.T) {
 	gate := make(chan struct{})
 	s := serveRDAP(t, false, func(w http.ResponseWriter, r *http.Request) {
@@ -473,10 +473,10 @@ func TestSingleFlight(t *testing.T) {
 	gone, leave := context.WithCancel(t.Context())
 	first := make(chan *report.Whois)
 	go func() { first <- r.Lookup(gone, attacker) }()
-	for s.asked.Load() == 0 { // until the question is there
+	for s.asked.Load() == 0 { // until the request has arrived
 		time.Sleep(time.Millisecond)
 	}
-	leave() // who asked first goes away; that is no reason for the others to fail
+	leave() // the first caller leaves; the others must not fail
 	if w := <-first; w.Failed == "" {
 		t.Errorf("%+v", *w)
 	}
@@ -518,7 +518,7 @@ func TestRateLimit(t *testing.T) {
 	}
 }
 
-// A server that says how long it wants its peace has it; one that is broken for a short while.
+// A server's Retry-After is respected; after an error without one, the pause is short.
 func TestRest(t *testing.T) {
 	for _, c := range []struct {
 		status int
@@ -543,7 +543,7 @@ func TestRest(t *testing.T) {
 	}
 }
 
-// Nobody is asked about addresses that are nobody's, unless the administrator names who knows them.
+// No registry is asked about private addresses, unless the administrator names one that knows them.
 func TestNobodysAddresses(t *testing.T) {
 	s := serveRDAP(t, false, says(silent))
 	for _, addr := range []string{"10.0.0.1", "127.0.0.1", "192.168.1.1", "fe80::1", "fd00::1", "192.0.2.9", "::1", "::ffff:10.1.1.1"} {
@@ -560,7 +560,7 @@ func TestNobodysAddresses(t *testing.T) {
 	}
 }
 
-// A server of the world cannot send us into the host's own network, by whatever name.
+// A public server cannot refer us into the host's own network, by whatever name.
 func TestNoWayInside(t *testing.T) {
 	firewalltest.NeedNetns(t)
 	const world = "9.9.9.9"
@@ -574,7 +574,7 @@ func TestNoWayInside(t *testing.T) {
 			t.Errorf("referral to %s: %+v", to, *w)
 		}
 	}
-	// From one server of the world to another is fine.
+	// A referral from one public server to another is fine.
 	last := serveWhois(t, world+":0", tells(strings.ReplaceAll(text, "198.51.100", "8.8.8")))
 	if w := open(t, config.Lookup{Whois: true, WhoisServer: serveWhois(t, world+":0", tells("refer: "+last+"\n"))}, Options{}).Lookup(t.Context(), netip.MustParseAddr("8.8.8.8")); w.Name != "BY-WHOIS" {
 		t.Errorf("%+v", *w)

@@ -14,7 +14,7 @@ import (
 
 var ownNames = []string{"Mail1.Example.org", "192.0.2.2", "2001:db8:0:1::2", "localhost"}
 
-// full is a report in which everything that can name the host or an account does.
+// full returns a report that names the host and an account wherever it can.
 func full() *Report {
 	at := time.Date(2026, 11, 23, 1, 2, 3, 0, time.FixedZone("CET", 3600))
 	line := Line{
@@ -55,7 +55,7 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// A report of 100 lines, of which each is matched anew.
+// A report of 100 lines, each of which is matched anew.
 func BenchmarkReport(b *testing.B) {
 	r, rep := NewRedactor(ownNames, nil), full()
 	rep.Context, rep.Lines = nil, slices.Repeat(rep.Lines[:1], 100)

@@ -74,7 +74,7 @@ func (v *view) eval(expression string, result any) {
 	}
 }
 
-// check fails the test for what a page must not do: run text of attackers, break its policy, ask elsewhere.
+// check fails the test for whatever the page must not do: run attackers' text, violate its policy, contact other hosts.
 func (v *view) check(name string) {
 	v.t.Helper()
 	for _, f := range v.Faults() {
@@ -95,7 +95,7 @@ func (v *view) check(name string) {
 	}
 }
 
-// accessible fails the test for what axe-core finds, where it is at hand.
+// accessible fails the test for what axe-core finds, if it is available.
 func (v *view) accessible(name string) {
 	v.t.Helper()
 	found, err := v.Axe(v.ctx)
@@ -137,7 +137,7 @@ func TestViews(t *testing.T) {
 	v.open("#/", `document.body.innerText.includes('Accounts attacked')`)
 	v.check("overview dark")
 	v.accessible("overview dark")
-	// That axe finds something where there is something.
+	// axe finds an error where there is one.
 	v.eval(`document.querySelector('main').append(document.createElement('button'))`, nil)
 	if found, err := v.Axe(v.ctx); err == nil && len(found) != 1 {
 		t.Errorf("a button without a name: axe finds %q", found)
@@ -245,7 +245,7 @@ func TestAnotherSite(t *testing.T) {
 	if got != "refused" { // Cross-Origin-Resource-Policy
 		t.Error(got)
 	}
-	// Of the frame the browser shows its own error page.
+	// In the frame the browser shows its own error page.
 	v.eval(`new Promise((done) => {const f = document.createElement('iframe'); f.src = 'http://`+v.s.tcp+`/'; f.onload = () => {let d = null; try {d = f.contentDocument;} catch {} done(d ? d.body.innerText : 'closed');}; document.body.append(f);})`, &got)
 	if got != "closed" {
 		t.Error(got)

@@ -192,7 +192,7 @@ func TestEveryAnswerIsSecured(t *testing.T) {
 	}
 }
 
-// TestForeignRequests: what a browser sends for another page, and names that may have been made to point here.
+// TestForeignRequests: requests that a browser sends for another page, and host names that may have been made to point here.
 func TestForeignRequests(t *testing.T) {
 	needReader(t)
 	s := serve(t, func(o *Options) { o.Hosts = []string{"status.example.org"} })
@@ -432,7 +432,7 @@ func TestQuiet(t *testing.T) {
 	<-q.over
 }
 
-// TestManyConnections: connections beyond the bound wait, and the others are served when they end.
+// TestManyConnections: connections beyond the limit wait, and are served when others end.
 func TestManyConnections(t *testing.T) {
 	s := serve(t)
 	var open []net.Conn

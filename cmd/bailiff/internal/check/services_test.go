@@ -151,7 +151,7 @@ func TestSameUnitName(t *testing.T) {
 	}
 }
 
-// TestHelperUnits: Courier's authentication daemon belongs to its IMAP and to its SMTP server, and shows neither to be there.
+// TestHelperUnits: Courier's authentication daemon belongs to its IMAP and to its SMTP server, and is no sign that either is installed.
 func TestHelperUnits(t *testing.T) {
 	list, err := tree(t, nil, unit("courier-authdaemon.service"), unit("courier-imap.service")).services(t.Context(), defaults(t))
 	if err != nil || len(list) != 1 || list[0].Name != "courier" || list[0].Unit != "courier-imap.service" {
@@ -159,8 +159,8 @@ func TestHelperUnits(t *testing.T) {
 	}
 }
 
-// TestConfiguredJails: a filter of the administrator's is a service of its own, and an access log is looked at for those who
-// enable a jail for it. What a jail adds to the units of its filter is found.
+// TestConfiguredJails: an administrator's own filter is a service of its own, and access logs are checked if a jail for them is enabled.
+// Units that a jail adds to those of its filter are found.
 func TestConfiguredJails(t *testing.T) {
 	root := t.TempDir()
 	for name, text := range map[string]string{
@@ -251,7 +251,7 @@ func TestFix(t *testing.T) {
 	if st, err2 := os.Stat(file); err != nil || err2 != nil || st.Mode().Perm() != 0o644 || !strings.HasSuffix(dryOut, string(have)) {
 		t.Errorf("written: %v, %q, dry: %q", err, have, dryOut)
 	}
-	// It is written, and the service runs without it.
+	// It is written, but the service runs without it.
 	if _, notes, err := run("mariadb", false); err != nil || !strings.Contains(notes, "not in effect yet") {
 		t.Errorf("a second --fix: %v, %q", err, notes)
 	}

@@ -10,7 +10,7 @@ import (
 	"bailiff/units/control"
 )
 
-// What `bailiff allow why` says of each kind of entry. Texts of files and lists may be anybody's.
+// The text of `bailiff allow why` for each kind of entry. Texts from files and lists are untrusted.
 func TestAllowEntry(t *testing.T) {
 	soon, past := time.Now().Add(90*time.Minute+time.Second), time.Date(2025, 12, 31, 0, 0, 0, 0, time.UTC)
 	for _, tt := range []struct {

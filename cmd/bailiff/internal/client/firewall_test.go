@@ -9,7 +9,7 @@ import (
 	"bailiff/units/control"
 )
 
-// lookedAt is a firewall where everything is wrong that can be.
+// lookedAt returns a firewall in which everything is wrong.
 func lookedAt() *control.Firewall {
 	n, bytes := uint64(7), uint64(420)
 	next := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)

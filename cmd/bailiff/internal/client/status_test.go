@@ -36,7 +36,7 @@ func typical() *control.Status {
 	return s
 }
 
-// TestMain makes times the same everywhere.
+// TestMain makes times independent of the machine.
 func TestMain(m *testing.M) {
 	time.Local = time.UTC
 	os.Exit(m.Run())
@@ -144,7 +144,7 @@ func TestCatchUp(t *testing.T) {
 	}
 }
 
-// TestUnbanExplains: who lifts a ban that is none learns what covers the address.
+// TestUnbanExplains: lifting a ban that does not exist shows which ban covers the address.
 func TestUnbanExplains(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root may ask a control server to change anything, and this test is not run by root")

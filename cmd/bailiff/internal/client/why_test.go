@@ -17,7 +17,7 @@ import (
 	"bailiff/units/control"
 )
 
-// asked answers why, and nothing else is asked.
+// asked answers why; this test calls nothing else.
 type asked struct {
 	control.Daemon
 	why control.Why
@@ -41,7 +41,7 @@ func whySocket(t *testing.T, w control.Why) string {
 	return socket
 }
 
-// TestWhyCounted: in which window, by which pattern of which filter, and what is missing to a ban.
+// TestWhyCounted: the window, the pattern and its filter, and how many failures are missing for a ban.
 func TestWhyCounted(t *testing.T) {
 	at := time.Date(2026, 11, 22, 19, 17, 0, 0, time.Local)
 	line := control.Line{Time: at, Identifier: "sshd", PID: 7, Message: "Failed \x1b[31mpassword", Cursor: "c", Pattern: "failed", Weight: 2}
@@ -79,7 +79,7 @@ func TestWhyBannedByMore(t *testing.T) {
 	}
 }
 
-// TestWhyUnknown: of an address that nothing is counted of, what the journal has, and why it does not count.
+// TestWhyUnknown: for an address without failures, what the journal has, and why it does not count.
 func TestWhyUnknown(t *testing.T) {
 	journaltest.Need(t)
 	dir := t.TempDir()

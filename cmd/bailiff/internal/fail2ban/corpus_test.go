@@ -21,7 +21,7 @@ import (
 	"bailiff/policy/filter"
 )
 
-// shared returns the folder of sample lines that stands beside the checkout, and skips without it.
+// shared returns the folder of sample lines beside the checkout, and skips the test without it.
 func shared(t *testing.T, elem ...string) string {
 	t.Helper()
 	dir := os.Getenv("BAILIFF_SHARED")
@@ -58,7 +58,7 @@ func translateStock(t *testing.T, dir, name string, args map[string]string) (*tr
 	return translate(src), src.fail
 }
 
-// judged is what fail2ban makes of a line: which of its expressions took it (-1: none), with which address.
+// judged is fail2ban's result for a line: which of its expressions matched (-1: none), with which address.
 type judged struct {
 	Index      int
 	Host       string
@@ -75,7 +75,7 @@ type question struct {
 	Lines []string          `json:"lines"`
 }
 
-// judge has fail2ban's own expressions look at lines as its journal backend gives them: host identifier[pid]: message.
+// judge has fail2ban's own expressions match lines in the form of its journal backend: host identifier[pid]: message.
 func judge(t *testing.T, dir string, questions []question) [][]judged {
 	t.Helper()
 	from, why := debian()
@@ -141,9 +141,9 @@ json.dump(out, sys.stdout)
 	return out
 }
 
-// TestTranslatedCorpus runs all sample lines of fail2ban's tests through its filters, by fail2ban's own code as it reads the
-// journal, and through our translation of them, line by line. Where they differ, the report must have said so: the
-// expression that took the line was left out, or is taken more strictly.
+// TestTranslatedCorpus runs all sample lines of fail2ban's tests through its filters, by fail2ban's own code as it reads the journal, and
+// through our translation of them, line by line. Where they differ, the report must have said so: the expression that matched the line was
+// left out, or was made stricter.
 func TestTranslatedCorpus(t *testing.T) {
 	corpus := shared(t, "corpus", "fail2ban")
 	dir := stockFolder(t, nil)
@@ -201,7 +201,7 @@ func TestTranslatedCorpus(t *testing.T) {
 		}
 		f.Close()
 	}
-	// What is known to differ, with the reason.
+	// Known differences, with the reason.
 	better := map[string]string{
 		"groupoffice": "fail2ban takes the date out of a file's line, which the expression expects, but not out of the journal's message",
 		"murmur":      "its expressions expect a head of another form than the journal backend's; the message is the same",

@@ -70,8 +70,8 @@ enabled = true
 enabled = true
 `
 
-// accounted demands that every assignment of the administrator's files and of enabled jails stands in the report, and
-// that what is lost, changed or not needed says why.
+// accounted checks that every assignment of the administrator's files and of enabled jails is in the report, with a reason for whatever is
+// lost, changed or not needed.
 func accounted(t *testing.T, dir string, r *Result) {
 	t.Helper()
 	told := make(map[string]bool)
@@ -97,7 +97,7 @@ func accounted(t *testing.T, dir string, r *Result) {
 			t.Errorf("jail %s is gone without a reason", j.Name)
 		}
 	}
-	// Read the files again in the plainest way there is, so that a mistake of the parser is not made twice.
+	// Read the files again in the simplest way, so that a mistake of the parser is not repeated.
 	n := 0
 	for _, pattern := range []string{"jail.conf", "jail.local", "jail.d/*.conf", "jail.d/*.local", "paths-debian.conf", "paths-common.conf", "filter.d/*.local", "action.d/*.local"} {
 		files, err := filepath.Glob(filepath.Join(dir, pattern))
@@ -229,7 +229,7 @@ func TestEveryStockJail(t *testing.T) {
 	}
 }
 
-// own is an administrator's own configuration: his filter, his jail, his additions to shipped ones.
+// own is an administrator's own configuration: a filter, a jail, additions to shipped ones.
 var own = map[string]string{
 	"jail.conf": "[DEFAULT]\nbantime = 10m\nfindtime = 10m\nmaxretry = 5\nbackend = systemd\nport = 0:65535\nprotocol = tcp\nfilter = %(__name__)s\naction = iptables-multiport[port=\"%(port)s\", protocol=\"%(protocol)s\"]\n[sshd]\nport = ssh\n",
 	"jail.local": `
@@ -308,11 +308,11 @@ func TestOwnFilters(t *testing.T) {
 	}
 	for _, x := range []struct{ line, addr, user string }{
 		{"login of bob failed: 192.0.2.7", "192.0.2.7", "bob"},
-		{"login of monitor failed: 192.0.2.7", "192.0.2.7", "monitor"}, // anybody could call himself monitor
+		{"login of monitor failed: 192.0.2.7", "192.0.2.7", "monitor"}, // any client could use the name monitor
 		{"debug: login of bob failed: 192.0.2.7", "", ""},
 		{"denied 2001:db8::7:443 (code 403)", "2001:db8::7", ""},
 		{"denied 192.0.2.7:443 (code 603)", "", ""},
-		{"no access for x at 192.0.2.7", "", ""}, // who is called "x no access for y at 203.0.113.9" would choose an address
+		{"no access for x at 192.0.2.7", "", ""}, // a user named "x no access for y at 203.0.113.9" would choose an address
 
 		{"spam from 192.0.2.7", "192.0.2.7", ""},
 		{"spam from 2001:db8::7, from 203.0.113.9", "2001:db8::7", ""},
@@ -345,7 +345,7 @@ func TestOwnFilters(t *testing.T) {
 	if s := r.Report.Settings[max(i, 0)]; s.Line < 1 || !strings.Contains(lines[s.Line-1], "(?P=u)") {
 		t.Errorf("the place is wrong: %+v", s)
 	}
-	// What was added to a filter that we have stands beside ours.
+	// Additions to a filter that we have become a filter beside ours.
 	local := find(c, "sshd-local")
 	if local == nil || !slices.Contains(local.Filter.Trust().Units, "ssh.service") {
 		t.Fatalf("sshd-local: %+v", local)
@@ -398,7 +398,7 @@ func TestSeconds(t *testing.T) {
 	}
 }
 
-// TestReports: what jails told whom becomes destinations, and no key is written where everybody may read it.
+// TestReports: the reports of jails become destinations, and no key is written where everybody can read it.
 func TestReports(t *testing.T) {
 	dir := stockFolder(t, map[string]string{"jail.local": `
 [DEFAULT]

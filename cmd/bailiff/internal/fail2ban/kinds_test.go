@@ -9,7 +9,7 @@ import (
 	"bailiff/policy/filter"
 )
 
-// base is what fail2ban's own files are to these tests.
+// base stands in for fail2ban's own files in these tests.
 var base = map[string]string{
 	"jail.conf": `[DEFAULT]
 bantime = 10m
@@ -46,8 +46,8 @@ port = http
 	"action.d/sendmail.conf":           "[Definition]\nactionban = true\n[Init]\ndest = root\nsender = f2b\n",
 }
 
-// TestKinds: what becomes of an administrator's files. report is what the report must (+) or must not (-) say, written what
-// the files must or must not hold.
+// TestKinds: what an administrator's files are turned into. report is what the report must (+) or must not (-) say, written what the files
+// must or must not hold.
 func TestKinds(t *testing.T) {
 	type line struct{ filter, text, address string }
 	for name, c := range map[string]struct {

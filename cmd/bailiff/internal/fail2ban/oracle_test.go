@@ -91,7 +91,7 @@ func everyJail(t *testing.T, dir string) string {
 	return b.String()
 }
 
-// oracle has fail2ban's own readers say what a folder means.
+// oracle has fail2ban's own readers interpret a folder.
 func oracle(t *testing.T, dir string) map[string]resolved {
 	t.Helper()
 	from, why := debian()
@@ -142,7 +142,7 @@ json.dump(out, sys.stdout)
 	return out
 }
 
-// resolved is what a jail comes to with everything put in.
+// resolved is a jail with everything filled in.
 type resolved struct {
 	Failregex, Ignoreregex, Journalmatch, Ignoreip, Actions []string
 	Prefregex, Maxretry, Findtime, Bantime, Backend         string
@@ -173,7 +173,7 @@ func resolve(t *testing.T, dir string) map[string]resolved {
 			out[name] = x
 			continue
 		}
-		// With the prefix as fail2ban has it.
+		// With fail2ban's own prefix.
 		def.Tree = ini.NewTree(dir)
 		(&ini.Reader{Tree: def.Tree}).ReadAll("filter.d/" + filterName)
 		def.InitVars()

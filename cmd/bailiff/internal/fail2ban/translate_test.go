@@ -32,13 +32,13 @@ func found(t *testing.T, tr *translation, line string) string {
 	return h.Addr.String()
 }
 
-// TestOpenExpressions: an expression that leaves open where a line begins or ends takes the lines that go on behind the
-// address, and is never led to another one; or it is refused, with the reason.
+// TestOpenExpressions: an expression that does not fix where a line begins or ends matches lines that continue after the address, and never
+// takes another address; or it is rejected, with the reason.
 func TestOpenExpressions(t *testing.T) {
 	for _, c := range []struct {
 		re    string
 		lines map[string]string // line → address
-		why   string            // of what was changed, or of the refusal
+		why   string            // reason for a change or a rejection
 	}{
 		{
 			re: `.*client login failed: .+ client:\ <HOST>`,

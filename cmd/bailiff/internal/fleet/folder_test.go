@@ -42,7 +42,7 @@ func read(t *testing.T, name string) []byte {
 	return data
 }
 
-// roster is the one that the server gets; every server's must be the same.
+// roster returns the roster that the server gets; it must be the same for every server.
 func roster(t *testing.T, dir string) *hub.Roster {
 	t.Helper()
 	l, err := filepath.Glob(filepath.Join(dir, "servers", "*", "admin.json"))
@@ -133,7 +133,7 @@ func TestInit(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 
-	// The certificate is believed for the server's name and for the server itself, and by nobody else's CA.
+	// The certificate is valid for the server's name and localhost only, and only under the fleet's CA.
 	server := filepath.Join(dir, "servers/hub.example.org")
 	pool, err := hub.Pool(r.CA)
 	if err != nil {
@@ -245,7 +245,7 @@ func TestLife(t *testing.T) {
 		t.Errorf("web2 would begin with roster %d", m.Serial)
 	}
 
-	// As after a crash before the inventory was written: the command can be given again.
+	// As after a crash before the inventory was written: the command can be repeated.
 	if err := os.WriteFile(filepath.Join(dir, inventoryFile), inventory, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +296,7 @@ func TestLife(t *testing.T) {
 	}
 }
 
-// TestMistakes: each gets an answer that names it, and changes nothing.
+// TestMistakes: each mistake gets an error that names it, and changes nothing.
 func TestMistakes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "shop")
 	mustRun(t, "init", dir, "--server", "192.0.2.1", "web1", "web2")
@@ -365,7 +365,7 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-// TestPublish: the first server that takes the roster is enough, and without any each one's answer is shown.
+// TestPublish: it is enough if one server takes the roster; if none does, each one's answer is shown.
 func TestPublish(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "shop")
 	mustRun(t, "init", dir, "--server", "192.0.2.1", "--server", "192.0.2.2", "--server", "192.0.2.3", "web1")

@@ -12,7 +12,7 @@ import (
 	"bailiff/units/hub"
 )
 
-// trusts fails unless a member file of before opens the roster of the folder, and returns who the operators are then.
+// trusts fails unless an earlier member file opens the folder's roster, and returns the operators that result.
 func trusts(t *testing.T, m *hub.Member, dir string) (*hub.Roster, *hub.Trust) {
 	t.Helper()
 	l, err := filepath.Glob(filepath.Join(dir, "servers", "*", adminName))
@@ -30,7 +30,7 @@ func trusts(t *testing.T, m *hub.Member, dir string) (*hub.Roster, *hub.Trust) {
 	return r, now
 }
 
-// believed reports whether a server's certificate is believed by a CA.
+// believed reports whether a CA vouches for a server's certificate.
 func believed(t *testing.T, ca, server string) bool {
 	t.Helper()
 	pool, err := hub.Pool(ca)
@@ -55,8 +55,8 @@ func seedOf(t *testing.T, server string) string {
 	return a.NKey
 }
 
-// TestOperators: a second operator gets a folder of their own, removes the first, and hosts that know the first one follow. What the
-// first one has of the hub is of no use at the end.
+// TestOperators: a second operator gets a folder of their own and removes the first one, and hosts that know the first one follow. In the
+// end the first one's keys of the hub no longer work.
 func TestOperators(t *testing.T) {
 	tmp := t.TempDir()
 	ann, bob := filepath.Join(tmp, "shop"), filepath.Join(tmp, "bobs")
@@ -115,7 +115,7 @@ func TestOperators(t *testing.T) {
 	if len(now.Operators) != 1 || now.Operators[0].Name != "bob" || now.Number != 3 {
 		t.Errorf("%+v", now)
 	}
-	// In the folder that ann has left all still works; hosts that know better refuse it.
+	// ann can still use her old folder; hosts that know of the removal refuse the result.
 	mustRun(t, "add", ann, "evil")
 	a, err := hub.ReadAdmin(filepath.Join(ann, "servers/192.0.2.1", adminName))
 	if err != nil {
@@ -153,7 +153,7 @@ func TestOperators(t *testing.T) {
 		t.Error("the new authority's key is there twice")
 	}
 	accepts(t, server)
-	// As after a crash in the middle: the command can be given again.
+	// As after a crash in the middle: the command can be repeated.
 	mustRun(t, "rotate", bob)
 	if err := os.WriteFile(filepath.Join(bob, caKeyFile), read(t, filepath.Join(bob, nextKeyFile)), 0o600); err != nil {
 		t.Fatal(err)
@@ -162,7 +162,7 @@ func TestOperators(t *testing.T) {
 	mustRun(t, "add", bob, "web4")
 }
 
-// TestServers: the hub gets three servers, then others, then one. Those that leave know the new roster, and no new key.
+// TestServers: the hub gets three servers, then others, then one. Removed servers know the new roster, but no new key.
 func TestServers(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "shop")
 	mustRun(t, "init", dir, "--server", "192.0.2.1", "web1")

@@ -12,8 +12,8 @@ import (
 	"bailiff/policy/blocklist"
 )
 
-// TestDatabase: a list takes its countries and systems from databases of this host; a damaged one, and one that lacks much of what it had,
-// keeps the last good list.
+// TestDatabase: a list takes its countries and systems from databases on this host; a damaged database, or one that has lost much of its
+// content, keeps the last good list.
 func TestDatabase(t *testing.T) {
 	p := publish(t)
 	f := newBlocks(t, p)
@@ -44,7 +44,7 @@ func TestDatabase(t *testing.T) {
 	}
 	held("2.0.0.0/8 3.128.0.0/9 4.0.0.0/24 5.0.0.0/9 6.0.0.0/8 2001:db8::/32")
 
-	// Another configuration: what is on disk is not for it, and does not wait.
+	// After a change of the configuration the list on disk no longer fits, and is replaced at once.
 	f.want(p, "mine: waiting, 6 entries\n", "")
 	l.Others = true
 	f.want(p, "mine: new, 18 entries\n", "")

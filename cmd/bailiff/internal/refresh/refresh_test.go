@@ -60,7 +60,7 @@ type recorder struct {
 
 func (r *recorder) WriteHeader(code int) { r.code = code; r.ResponseWriter.WriteHeader(code) }
 
-// text has a page say something from now on; etag "" has it never say whether it has changed.
+// text sets what a page answers from now on; with etag "" it never says whether it has changed.
 func (p *publisher) text(path, etag, body string) {
 	p.page(path, func(w http.ResponseWriter, r *http.Request) {
 		if etag != "" {
@@ -76,7 +76,7 @@ func (p *publisher) page(path string, f http.HandlerFunc) {
 	p.pages[path] = f
 }
 
-// answers takes what was asked since the last call.
+// answers returns the requests since the last call, with their answers.
 func (p *publisher) answers() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -178,7 +178,7 @@ func TestRefresh(t *testing.T) {
 	if got := p.answers(); got != "" {
 		t.Errorf("asked %s", got)
 	}
-	// Then it is asked whether it has changed; a list without ETag is compared.
+	// Then the server is asked whether the list has changed; a list without ETag is compared.
 	f.clock = f.clock.Add(time.Hour)
 	before, _ := os.Stat(f.store.File("b"))
 	f.want(p, "a: unchanged, 4 entries\nb: unchanged, 1 entry\n", "")
@@ -245,7 +245,7 @@ func TestRefreshRefuses(t *testing.T) {
 			if st.Refused == "" && st.Failed == "" || st.Refused != "" && st.Failed != "" || st.Count != 4 || st.Good.Equal(f.clock) {
 				t.Errorf("%+v", st)
 			}
-			// It is tried again at the next run, whatever the interval, and then all is well.
+			// The next run tries again, whatever the interval, and then all is well.
 			p.text("/a", "", good)
 			f.clock = f.clock.Add(time.Hour)
 			f.want(p, "a: unchanged, 4 entries\n", "")
@@ -256,14 +256,14 @@ func TestRefreshRefuses(t *testing.T) {
 	}
 	f.t = t
 
-	// One list that fails keeps none of the others.
+	// A list that fails does not hold up the others.
 	f.lists = append(newFetcher(t, p, map[string][]string{"a": {"/none"}}).lists, f.lists...)
 	f.lists[0].Name = "z"
 	f.clock = f.clock.Add(48 * time.Hour)
 	f.want(p, "a: unchanged, 4 entries\n", "bailiff: allow list z: failed: %URL%/none: the answer is \"404 Not Found\"; no previous list\n")
 	f.lists = f.lists[1:]
 
-	// An admin has the last word on the size, and on nothing else.
+	// An admin can accept any size, and nothing else.
 	f.accept = []string{"a"}
 	p.page("/a", say(""))
 	f.want(p, "", "bailiff: allow list a: refused: is empty"+stays)
@@ -290,7 +290,7 @@ func redirect(to string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, to, http.StatusFound) }
 }
 
-// pour sends more than may be.
+// pour sends more than the limit.
 func pour(write func(http.ResponseWriter, []byte) (int, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		line := bytes.Repeat([]byte("192.0.2.1\n"), 1000)
@@ -302,7 +302,7 @@ func pour(write func(http.ResponseWriter, []byte) (int, error)) http.HandlerFunc
 	}
 }
 
-// bomb does so within a few kilobytes.
+// bomb does so in a few kilobytes.
 func bomb(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Encoding", "gzip")
 	z := gzip.NewWriter(w)
@@ -316,7 +316,7 @@ func cut(w http.ResponseWriter, _ *http.Request) {
 	w.Write([]byte("192.0.2.1\n"))
 }
 
-// A server that never answers is given up; what is asked for meanwhile can be broken off.
+// The refresh gives up on a server that never answers, and can be interrupted meanwhile.
 func TestRefreshHangs(t *testing.T) {
 	p := publish(t)
 	f := newFetcher(t, p, map[string][]string{"a": {"/a"}})
@@ -354,7 +354,7 @@ func TestRefreshFile(t *testing.T) {
 	f.mark = "<4>"
 	os.Remove(source)
 	f.want(p, "", "<4>bailiff: allow list office: failed: open "+source+": no such file or directory; keeping the previous list (3 entries)\n")
-	// The daemon takes what was written.
+	// The daemon accepts what was written.
 	if entries, err := (published.Store{Dir: f.store.Dir}).ReadAll(f.lists); err != nil || len(entries) != 3 || entries[0].Origin != f.store.File("office") {
 		t.Errorf("%+v, %v", entries, err)
 	}

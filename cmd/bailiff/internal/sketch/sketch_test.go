@@ -21,7 +21,7 @@ func TestTopInAFlood(t *testing.T) {
 	}
 	for i := range uint64(1_000_000) {
 		add(1000+i, 1)
-		if r.IntN(100) == 0 { // ten names in a hundredth of it: each one in a thousand
+		if r.IntN(100) == 0 { // ten names in one hundredth of the lines: each is one in a thousand
 			add(r.Uint64N(5), 1)
 		}
 	}

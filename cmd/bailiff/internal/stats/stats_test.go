@@ -58,8 +58,8 @@ func TestStatsOfAJournal(t *testing.T) {
 	}
 }
 
-// TestStatsAreBounded: a flood of names and addresses takes no more memory than the counters have, and the account that is
-// really attacked stays in sight.
+// TestStatsAreBounded: a flood of names and addresses takes no more memory than the counters have, and the account that is really attacked
+// is still shown.
 func TestStatsAreBounded(t *testing.T) {
 	db, err := geo.Open(t.TempDir())
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// terminal is a pseudo-terminal (pty(7)) as the one who sits before it sees it.
+// terminal is a pseudo-terminal (pty(7)), seen from the user's side.
 type terminal struct {
 	t      testing.TB
 	master *os.File
@@ -90,7 +90,7 @@ func (x *terminal) Shown() string {
 	return x.shown.String()
 }
 
-// Await waits until a text was written behind byte from of Shown, for ten seconds at most, and returns where it ends.
+// Await waits until a text has been written after byte from of Shown, for ten seconds at most, and returns where it ends.
 func (x *terminal) Await(text string, from int) int {
 	x.t.Helper()
 	for limit := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {

@@ -69,7 +69,7 @@ func TestScreen(t *testing.T) {
 	}
 	x.Resize(33, 7)
 	at = x.Await(strings.Repeat("x", 33)+"\x1b[K\r\r\n"+strings.Repeat("y", 7)+"\x1b[K", at)
-	// Stopped, the shell has its terminal back; continued, the view is there again.
+	// When the program is stopped, the shell has its terminal back; when it continues, the view is there again.
 	x.Type("\x1a")
 	at = x.Await(leave, at)
 	if x.Modes() != before {
@@ -88,7 +88,7 @@ func TestScreen(t *testing.T) {
 	}
 }
 
-// TestPanic: what went wrong is told on a terminal that is as it was.
+// TestPanic: a panic is reported on a terminal that has been restored.
 func TestPanic(t *testing.T) {
 	x := openTerminal(t, 80, 24)
 	before := x.Modes()

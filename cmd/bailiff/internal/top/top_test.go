@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 	os.Exit(cli.Main(cli.NewEnv(ctx), []*cli.Command{Command()}, func([]string) string { return "" }, os.Args[1:]))
 }
 
-// watched is what a control server asks in this test: it answers status and events, and nothing else is asked.
+// watched answers a control server's status and events; this test calls nothing else.
 type watched struct {
 	control.Daemon
 	events     chan control.Event
@@ -124,7 +124,7 @@ func TestTop(t *testing.T) {
 	}
 	at = l.Await("5 of 5", at)
 	until := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
-	l.bans.Add(2) // as status has it, if it is asked in between
+	l.bans.Add(2) // as the status shows it, if it is asked in between
 	l.made.Add(2)
 	l.events <- control.Event{Kind: "ban", Time: time.Now(), Jail: "sshd", ID: "1", Prefix: "192.0.2.7/32", Until: &until}
 	l.events <- control.Event{Kind: "ban", Time: time.Now(), Jail: "e\x1b[31mvil", ID: "2", Prefix: "2001:db8::/64"}
@@ -157,7 +157,7 @@ func TestTop(t *testing.T) {
 			t.Fatalf("%d lines, %d columns:\n%s", len(f), widest, strings.Join(f, "\n"))
 		}
 	}
-	// A daemon that goes away is told, and found again.
+	// When the daemon goes away, that is shown, and it is found again.
 	l.server.Shutdown(context.Background())
 	at = l.Await("THE DAEMON IS NOT ANSWERING", at)
 	os.Remove(l.socket)

@@ -37,7 +37,7 @@ func (b *bench) how(addr string) *control.AllowWhy {
 	return w
 }
 
-// settled waits until everything that was written has been judged.
+// settled waits until everything written has been judged.
 func (b *bench) settled() {
 	b.t.Helper()
 	b.pid++
@@ -73,7 +73,7 @@ func TestOperatorIsProtected(t *testing.T) {
 	if s := w.Entries[0].Session; s == nil || s.User != "root" || s.Why != "root" || s.PID != 70001 || time.Since(s.Since) > time.Minute {
 		t.Errorf("session %+v", s)
 	}
-	// The allowance ends with the session, but for the grace.
+	// The allowance ends with the session, after the grace period.
 	b.say(70001, "pam_unix(sshd:session): session closed for user root")
 	b.until("the session's end", func(context.Context) bool { return b.how("198.51.100.9").Entries[0].Until != nil })
 	if e := b.how("198.51.100.9").Entries[0]; time.Until(*e.Until) > 10*time.Minute || time.Until(*e.Until) < 9*time.Minute || e.Session != nil {
@@ -154,7 +154,7 @@ func TestPublishedLists(t *testing.T) {
 	if !b.how("198.51.100.9").Allowed {
 		t.Error("the last good list is gone")
 	}
-	// What the refresh itself refused is told, too.
+	// What the refresh itself rejected is reported, too.
 	put("https://office.example.org/ips: is empty\nforged", "198.51.100.9/32")
 	if m := b.told(audit.KindAllowListRefused); !strings.Contains(m["MESSAGE"], "new version rejected: https://office.example.org/ips: is empty forged; keeping the previous list (1 entry)") {
 		t.Errorf("audit entry: %v", m)

@@ -15,7 +15,7 @@ import (
 	"bailiff/journal/journaltest"
 )
 
-// TestStormKeepsRecords: while journald is stopped, more bans with 100 cursors each are made than the audit writer holds. Each has its
+// TestStormKeepsRecords: while journald is stopped, more bans with 100 cursors each are made than the audit writer holds. Each gets its
 // entry once journald runs again.
 func TestStormKeepsRecords(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")

@@ -55,7 +55,7 @@ func TestCountryList(t *testing.T) {
 		t.Errorf("%+v, %v", w, err)
 	}
 
-	// A list that was made for other countries is not used for a moment, whatever it does then.
+	// A list made for other countries is not used even for a moment, whatever the new configuration does with it.
 	b.reloaded(database + "countries: [FR]}}\n")
 	l = b.awaitList("made for others", func(l *control.BlockList) bool {
 		return strings.Contains(l.Rejected, "was made for another configuration")
@@ -66,7 +66,7 @@ func TestCountryList(t *testing.T) {
 	b.reloaded(only)
 	b.awaitList("again", func(l *control.BlockList) bool { return l.Entries == 3 && l.Rejected == "" })
 
-	// An operator is logged in from where the list would not let them in.
+	// An operator is logged in from an address that the list would block.
 	b.say(70001, "Accepted publickey for root from 198.51.100.9 port 40000 ssh2: ED25519 SHA256:Zm9v")
 	const barred = "holds 198.51.100.9, from where an operator was logged in: add it to allow.addresses, or name the jails that the list is for, and reload"
 	b.awaitList("refused", func(l *control.BlockList) bool { return l.Entries == 0 && l.Rejected == barred })
@@ -74,7 +74,7 @@ func TestCountryList(t *testing.T) {
 	if s := b.table(); strings.Contains(s, "192.0.2.0/25") {
 		t.Errorf("in effect\n%s", s)
 	}
-	// It stays so when they have left, also if the list comes anew.
+	// It is still refused when they have logged out, even if the list is fetched again.
 	b.say(70001, "pam_unix(sshd:session): session closed for user root")
 	b.until("the session's end", func(context.Context) bool { return !b.how("198.51.100.9").Allowed })
 	b.made(only, "192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32")
@@ -82,7 +82,7 @@ func TestCountryList(t *testing.T) {
 	b.settled()
 	refused := func(l *control.BlockList) bool { return l.Entries == 0 && l.Rejected == barred }
 	b.awaitList("still refused", refused)
-	// So it does over a restart, and until the address is allowed.
+	// The same holds after a restart, until the address is allowed.
 	b.stop()
 	b.start()
 	b.awaitList("refused after a restart", refused)
@@ -108,7 +108,7 @@ func TestCountryList(t *testing.T) {
 	b.say(70002, "Accepted publickey for root from 198.51.100.9 port 40000 ssh2: ED25519 SHA256:Zm9v")
 	b.settled()
 	b.awaitList("allowed", func(l *control.BlockList) bool { return l.Entries == 4 && l.Rejected == "" })
-	// A list for a jail that is off closes nothing, rather than all ports.
+	// A list for a disabled jail closes no port, instead of all ports.
 	b.reloaded(strings.Replace(only, "sshd: {ports: [ssh]}", "sshd: {enabled: false}", 1))
 	b.awaitList("no jail", func(l *control.BlockList) bool {
 		return l.Entries == 0 && l.Rejected == "no jail that it is for is enabled"
@@ -143,7 +143,7 @@ func TestDoubleList(t *testing.T) {
 	if w, err := b.client.Why(context.Background(), "2001:db8::9"); err != nil || fmt.Sprint(w.Lists) != "[{mine systems AS64496 2001:db8::/32 double jails [sshd]}]" {
 		t.Errorf("%+v, %v", w, err)
 	}
-	// A new version is used without a reload, and none when the list is gone from the configuration.
+	// A new version is used without a reload; none is used once the list is gone from the configuration.
 	b.made(conf, "192.0.2.0/25", "198.51.100.0/24", "2001:db8::/32")
 	b.awaitList("anew", func(l *control.BlockList) bool { return l.Entries == 3 })
 	b.fail("198.51.100.7", 3)

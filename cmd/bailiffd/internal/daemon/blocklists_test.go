@@ -68,7 +68,7 @@ func (b *blockBench) awaitList(what string, ok func(l *control.BlockList) bool) 
 	return l
 }
 
-// long is until with more patience: lists are looked at every five seconds.
+// long is until with more time: lists are checked every five seconds.
 func (b *blockBench) long(what string, ok func(context.Context) bool) {
 	b.bench.t.Helper()
 	for end := time.Now().Add(2 * time.Minute); !ok(context.Background()); time.Sleep(20 * time.Millisecond) {
@@ -95,8 +95,8 @@ func (b *blockBench) problem(want string) {
 	})
 }
 
-// TestBlockLists follows a list from its first fetch to its end: what is on disk is in effect within seconds, beside the bans, and what
-// is allowed passes.
+// TestBlockLists follows a list from its first fetch to its end: the list on disk takes effect within seconds, beside the bans, and allowed
+// addresses pass.
 func TestBlockLists(t *testing.T) {
 	b := newBlockBench(t)
 	conf := "allow: {addresses: [198.51.100.0/24]}\n" + blockConf
@@ -125,7 +125,7 @@ func TestBlockLists(t *testing.T) {
 		t.Errorf("metrics %v\n%s", err, m)
 	}
 
-	// Who asks for an address learns of the list.
+	// `bailiff why` shows the list for an address.
 	for addr, want := range map[string]string{"192.0.2.7": "[{mine  192.0.2.0/25 drop jails []}]", "192.0.2.128": "[]", "2001:db8:7::1": "[{mine  2001:db8::/32 drop jails []}]", "203.0.113.9": "[]"} {
 		if w, err := b.client.Why(ctx, addr); err != nil || fmt.Sprint(w.Lists) != want {
 			t.Errorf("%s: %v, want %s", addr, err, want)
@@ -145,7 +145,7 @@ func TestBlockLists(t *testing.T) {
 		t.Errorf("%v", m)
 	}
 
-	// Whoever controls the process that fetches lists can block no more than is configured.
+	// A compromised fetch process can block no more than is configured.
 	for _, bad := range []string{"192.0.2.9/32\n0.0.0.0/0\n", "# nothing\n"} {
 		if err := os.WriteFile(filepath.Join(b.store.Dir, "mine.list"), []byte(bad), 0o644); err != nil {
 			t.Fatal(err)
@@ -195,7 +195,7 @@ func TestBlockListsStop(t *testing.T) {
 	if s := b.dump(); strings.Contains(s, "bailiff") {
 		t.Errorf("left:\n%s", s)
 	}
-	// A start without lists removes what an earlier one has left.
+	// A start without lists removes what an earlier start left behind.
 	b.configure(blockConf)
 	b.start()
 	b.awaitList("loaded", func(l *control.BlockList) bool { return l.Entries == 1 })
@@ -220,7 +220,7 @@ func TestBlockListsDry(t *testing.T) {
 	}
 }
 
-// TestBlockListMemory: of a long list the daemon keeps less than 40 bytes a prefix.
+// TestBlockListMemory: the daemon keeps less than 40 bytes for each prefix of a long list.
 func TestBlockListMemory(t *testing.T) {
 	const many, most = 1_000_000, 40
 	b := newBlockBench(t)

@@ -31,7 +31,7 @@ func TestClockSteps(t *testing.T) {
 		asleep       time.Duration  // since boot at the start and at the first entry
 		later        time.Duration  // the same at the second entry
 		one, two     journal.Cursor
-		step1, step2 int64 // before each of them
+		step1, step2 int64 // the step found before each entry
 	}{
 		{"nothing", at(boot, start, 0), 0, 0, at(boot, start+second, second), at(boot, start+3*hour, 3*hour), 0, 0},
 		{"forward", at(boot, start, 0), 0, 0, at(boot, start+second, second), at(boot, start+2*second+hour, 2*second), 0, hour},
@@ -57,7 +57,7 @@ func TestClockSteps(t *testing.T) {
 		}
 	}
 
-	// Time goes on by the clock of the last entry until the next one shows the step.
+	// Time continues from the clock of the last entry until the next entry shows the step.
 	var s clockSteps
 	s.start(boot, at(boot, start, 0), 0)
 	for _, by := range []time.Duration{0, time.Hour, -time.Hour} {
@@ -160,7 +160,7 @@ func TestBanAfterStep(t *testing.T) {
 		d := restored(t)
 		now := time.Now()
 		if stepped {
-			d.clock.wall = now.Add(-year).Round(0) // as if it had been looked at a moment ago
+			d.clock.wall = now.Add(-year).Round(0) // as if it had been read a moment ago
 		}
 		b := &batch{behind: true}
 		for i := range 5 {
@@ -189,7 +189,7 @@ func TestBanAfterStep(t *testing.T) {
 	}
 }
 
-// TestPardonAfterStep: a pardon given after the clock was set, before an entry shows that, forgives what was before and nothing later.
+// TestPardonAfterStep: a pardon given after the clock was set, before an entry shows that, forgives earlier failures and no later ones.
 func TestPardonAfterStep(t *testing.T) {
 	for _, step := range []time.Duration{time.Hour, -time.Hour} {
 		d := restored(t)

@@ -26,7 +26,7 @@ func TestClockGuard(t *testing.T) {
 		t.Errorf("set right: jump %s, held %v, end %s", jump, g.holding(), g.end(ban))
 	}
 
-	// A clock that stays there is believed in the end.
+	// A clock that stays there is accepted in the end.
 	g = clockGuard{}
 	g.start(right, time.Hour, right.Add(-time.Minute))
 	if g.holding() {

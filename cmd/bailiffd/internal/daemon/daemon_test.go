@@ -58,7 +58,7 @@ type bench struct {
 	env                      []string // likewise
 	steady                   bool     // entries have the machine's monotonic time, and are of the running boot for the daemon
 	apart                    bool     // the daemon is in a network namespace of its own
-	before                   []string // a program and its arguments that run the daemon, by the name that it has in real life
+	before                   []string // a program and its arguments that run the daemon, under its real name
 }
 
 func newBench(t *testing.T) *bench {
@@ -339,7 +339,7 @@ func TestByHand(t *testing.T) {
 			t.Errorf("%s was banned", bad)
 		}
 	}
-	// A command is on disk before it is answered: it outlives kill -9.
+	// A command is on disk before it is answered, so it survives kill -9.
 	b.kill()
 	b.start()
 	if m := b.banned(ctx); len(m) != 2 {
@@ -381,7 +381,7 @@ func TestNothingTwice(t *testing.T) {
 	b.did(b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"198.51.100.1"}})) // saves cursor 2
 	b.fail("203.0.113.1", 1)                                                         // after the saved cursor
 	b.kill()
-	b.fail("203.0.113.1", 1) // while nobody looks
+	b.fail("203.0.113.1", 1) // while the daemon is not running
 	b.start()
 	b.until("four failures", func(ctx context.Context) bool {
 		w, err := b.client.Why(ctx, "203.0.113.1")
@@ -539,7 +539,7 @@ func TestNewerSystemd(t *testing.T) {
 		t.Errorf("why: %+v, %v", w, err)
 	}
 
-	// It follows, too. The first ban that it announces is this one: the other was announced before.
+	// It also follows the journal. This ban is the first that it announces: the other was announced before.
 	b.fail("203.0.113.2", 5)
 	b.awaitBan("203.0.113.2/32")
 	second := b.told(audit.KindBan)

@@ -27,7 +27,7 @@ func TestEvents(t *testing.T) {
 		for {
 			select {
 			case e := <-events:
-				if e.Kind == "state" { // how many are watched and banned: in between, whenever a tick comes
+				if e.Kind == "state" { // counts of watched and banned addresses, in between, with each tick
 					continue
 				}
 				if e.Kind != kind {
@@ -66,7 +66,7 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// TestHub: a subscriber that does not read holds nobody up, and learns how many events it missed.
+// TestHub: a subscriber that does not read delays nobody, and learns how many events it missed.
 func TestHub(t *testing.T) {
 	var h hub
 	if h.watched() {
@@ -94,7 +94,7 @@ func TestHub(t *testing.T) {
 	if h.flush(); len(slow)+len(quick) != 0 {
 		t.Error("told twice")
 	}
-	// In a storm so many failures a second are told, and of the rest how many they were.
+	// In a storm only eventRate failures a second are sent, and the number of the rest.
 	quiet := h.subscribe(ctx, true)
 	now := time.Now()
 	var fs []policy.Failure

@@ -14,8 +14,8 @@ import (
 	"bailiff/units/control"
 )
 
-// TestFirewallFailureIsAnnounced: when bans are not in effect, the audit trail has it once, however the failure was found and however
-// often repairs fail, and again after it was over.
+// TestFirewallFailureIsAnnounced: if bans are not in effect, the audit trail says so once, however the failure was found and however often
+// repairs fail, and again if it returns.
 func TestFirewallFailureIsAnnounced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	journald := journaltest.Journald(t, path)
@@ -54,7 +54,7 @@ func TestFirewallFailureIsAnnounced(t *testing.T) {
 	}
 	none, foreign := &firewall.Change{}, errors.New("set bailiff4: exists, but is not ours")
 	says("", firewallEvent{change: &firewall.Change{Initial: true}})
-	// A check finds somebody else's flush, which the next reconcile repairs.
+	// A check finds that somebody flushed the rules; the next reconcile repairs that.
 	says("", firewallEvent{err: foreign, needFull: false})
 	says("", firewallEvent{change: none})
 	// A check finds it, a batch that fails, and what cannot be repaired.

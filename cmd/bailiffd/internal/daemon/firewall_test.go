@@ -94,7 +94,7 @@ func TestFirewallCommand(t *testing.T) {
 	for _, c := range []struct {
 		backend, set string
 		swap         []string // an entry goes and another comes, so that the number stays
-		foreign      []string // in the place of ours: the daemon leaves it
+		foreign      []string // takes the place of ours: the daemon leaves it alone
 	}{
 		{"ipset", "bailiff4", []string{"ipset del bailiff4 192.0.2.7; ipset add bailiff4 192.0.2.66"}, []string{"nft add chain ip bailiff mine"}},
 		{"nftables", "v4-32", nil, []string{"nft add chain inet bailiff mine"}},
@@ -142,7 +142,7 @@ func TestFirewallCommand(t *testing.T) {
 			text(c.set+" ", 0, "status")
 			text("PACKETS", 0)
 
-			// A reload that needs other sets is no repair.
+			// A reload that needs other sets does not count as a repair.
 			b.reload("jails: {sshd: {ports: [ssh]}, dovecot: {enabled: true, ports: [imap]}}\n")
 			b.until("the firewall has the new sets", func(context.Context) bool { return verify().Intact })
 			if s := b.status(); s.Firewall.Repaired != 0 {
@@ -155,7 +155,7 @@ func TestFirewallCommand(t *testing.T) {
 			b.told(audit.KindFirewallRepaired)
 			b.until("rules are back", func(context.Context) bool { return verify().Intact })
 
-			if c.swap != nil { // nobody notices but who looks at each entry
+			if c.swap != nil { // only a check of each entry notices
 				s.run("sh", "-ec", c.swap[0])
 				f := verify()
 				if f.Intact {
@@ -177,7 +177,7 @@ func TestFirewallCommand(t *testing.T) {
 				t.Errorf("audit entry: %q", m)
 			}
 
-			// What is not ours is left, until somebody says that nobody needs it.
+			// What is not ours stays until an operator forces its removal.
 			s.run("sh", "-ec", c.foreign[0])
 			text("is not ours: holds chain mine", 1, "verify")
 			text("bailiff firewall repair --force removes it", 1, "repair")
@@ -194,7 +194,7 @@ func TestFirewallCommand(t *testing.T) {
 			}
 			b.until("rules are back", func(context.Context) bool { return verify().Intact })
 
-			// Removal: not beside the daemon; then all of it, and a second time nothing.
+			// Removal is refused while the daemon runs; then it removes everything, and a second time nothing.
 			if out, status := bailiff("remove"); status != 1 || !strings.Contains(out, "the daemon is running (process ") || !strings.Contains(out, "hint: systemctl stop bailiff.socket bailiff.service") {
 				t.Errorf("remove beside the daemon: %d: %s", status, out)
 			}
@@ -230,7 +230,7 @@ func TestFirewallCommand(t *testing.T) {
 // TestInspectMany measures how long inspecting many bans occupies the firewall and the owner of the state.
 func TestInspectMany(t *testing.T) {
 	many := 20_000
-	if os.Getenv("BAILIFF_BENCH") != "" { // putting them in takes its time
+	if os.Getenv("BAILIFF_BENCH") != "" { // adding them takes a while
 		many = 100_000
 	}
 	for _, backend := range []string{"ipset", "nftables"} {

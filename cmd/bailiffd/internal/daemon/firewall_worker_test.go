@@ -23,7 +23,7 @@ type troubled struct {
 	reconcile, add, clean error
 	reconciles, cleans    int
 	closed                bool
-	hang                  chan struct{} // a Reconcile says that it is there, and waits for an answer
+	hang                  chan struct{} // a Reconcile signals that it was called, and waits for an answer
 }
 
 func newTroubled(t *testing.T, name string) *troubled {
@@ -157,8 +157,8 @@ func holds(t *testing.T, b *troubled) string {
 	return strings.Join(s, " ")
 }
 
-// barrier waits until the worker has done everything that it was asked to: it turns to the second request only when all that belongs
-// to the first is done. It returns the events meanwhile.
+// barrier waits until the worker has done everything that it was asked to: it starts the second request only when everything before it is
+// done. It returns the events meanwhile.
 func (x *workerTest) barrier() (told []firewallEvent) {
 	x.Helper()
 	for range 2 {
@@ -200,7 +200,7 @@ func TestSwitchProven(t *testing.T) {
 		t.Errorf("the former backend holds %q, cleaned %d times, closed %t", got, a.cleans, a.closed)
 	}
 
-	// It works, but the former one's rules cannot be removed yet.
+	// The new one works, but the rules of the previous one cannot be removed yet.
 	b.set(func() { b.reconcile = nil })
 	a.set(func() { a.clean = errors.New("busy") })
 	x.later(minPause)
@@ -225,7 +225,7 @@ func TestSwitchProven(t *testing.T) {
 	}
 }
 
-// TestSwitchBack: the rules of a backend that returns before they were removed stay, and so do those of one that is replaced by
+// TestSwitchBack: if a backend returns before its rules were removed, they stay, and so do the rules of a backend that is replaced by
 // another with the same name.
 func TestSwitchBack(t *testing.T) {
 	a, b, again, once := newTroubled(t, "a"), newTroubled(t, "b"), newTroubled(t, "a"), newTroubled(t, "a")
@@ -355,7 +355,7 @@ func TestBackoff(t *testing.T) {
 		t.Fatalf("%+v", e)
 	}
 
-	// A backend that takes no batch, but the full set.
+	// A backend that rejects batches but accepts the full set.
 	a.set(func() { a.add, a.reconciles = errors.New("no batch"), 0 })
 	for i := range 20 {
 		x.ban(fmt.Sprintf("192.0.2.%d/32", 100+i))
@@ -381,7 +381,7 @@ func TestAbsent(t *testing.T) {
 	for range 2 {
 		x.w.reconcile(nil)
 		x.next()
-		x.w.check() // time alone says nothing
+		x.w.check() // time alone triggers nothing
 		for _, e := range x.barrier() {
 			if e.needFull {
 				t.Errorf("%+v", e)

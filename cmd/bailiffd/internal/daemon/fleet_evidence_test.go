@@ -11,7 +11,7 @@ import (
 	"bailiff/units/control"
 )
 
-// TestFleetEvidence: the lines of an own ban come without names, those of another host's ban from that host or not at all.
+// TestFleetEvidence: lines of an own ban are shown without names; lines of another host's ban come from that host or not at all.
 func TestFleetEvidence(t *testing.T) {
 	b := newBench(t)
 	b.configure("jails: {sshd: {}}\nallow: {files: []}\nfleet: {hosts: {web1: a}}\n")
@@ -108,7 +108,7 @@ func TestFleetEvidence(t *testing.T) {
 	if _, err := b.client.AnswerFleet(ctx, reply); control.AsError(err).Status != http.StatusNotFound {
 		t.Errorf("answered twice: %v", err)
 	}
-	// An answer that names another host than the one that was asked is none.
+	// An answer in the name of a host that was not asked is ignored.
 	go func() { v, err := ask(); got <- answer{v, err} }()
 	reply.ID, reply.Host = (<-asked).ID, "web2"
 	if _, err := b.client.AnswerFleet(ctx, reply); control.AsError(err).Status != http.StatusNotFound {

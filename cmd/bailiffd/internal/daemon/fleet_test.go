@@ -17,7 +17,7 @@ import (
 // noSet is what holdsOfFleet expects of a firewall without a set for a fleet.
 const noSet = -1
 
-// holdsOfFleet expects so many bans of other hosts in the firewall.
+// holdsOfFleet expects want bans of other hosts in the firewall.
 func (b *bench) holdsOfFleet(want int) {
 	b.t.Helper()
 	f, err := b.client.Firewall(b.t.Context())
@@ -35,7 +35,7 @@ func (b *bench) holdsOfFleet(want int) {
 	}
 }
 
-// applyFleet tells the daemon news of other hosts.
+// applyFleet passes other hosts' messages to the daemon.
 func (b *bench) applyFleet(n control.FleetNews) *control.FleetApplied {
 	b.t.Helper()
 	r, err := b.client.ApplyFleet(b.t.Context(), n)
@@ -43,7 +43,7 @@ func (b *bench) applyFleet(n control.FleetNews) *control.FleetApplied {
 	return r
 }
 
-// TestFleet: bans of other hosts take effect within the limits, never for who is allowed, and outlive a restart.
+// TestFleet: bans of other hosts take effect within the limits, never for allowed addresses, and survive a restart.
 func TestFleet(t *testing.T) {
 	b := newBench(t)
 	b.configure("jails: {sshd: {}}\nallow: {addresses: [203.0.113.99], files: []}\nfleet: {hosts: {web1: a, web2: b}, rate: 3}\n")
@@ -63,7 +63,7 @@ func TestFleet(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	b.holdsOfFleet(2)
-	// Own bans, counts and commands do not change by it.
+	// They change no own bans, counts or commands.
 	if got := b.banned(ctx); len(got) != 0 {
 		t.Errorf("own bans: %v", got)
 	}
@@ -103,20 +103,20 @@ func TestFleet(t *testing.T) {
 		}
 	}
 
-	// An operator allows one of them, and no longer.
+	// An operator allows one of them, then revokes that.
 	b.did(b.client.Allow(ctx, control.AllowRequest{Prefix: "203.0.113.1"}))
 	b.holdsOfFleet(1)
 	b.did(b.client.Disallow(ctx, "203.0.113.1"))
 	b.holdsOfFleet(2)
 
-	// A restart knows them.
+	// They survive a restart.
 	b.stop()
 	if _, err := os.Stat(filepath.Join(b.state, "fleet")); err != nil {
 		t.Error(err)
 	}
 	b.start()
 	b.holdsOfFleet(2)
-	// A lost state makes no own bans of them.
+	// If the state is lost, they do not become own bans.
 	b.stop()
 	if err := os.Remove(filepath.Join(b.state, "state")); err != nil {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ func TestFleet(t *testing.T) {
 	if got := b.banned(ctx); len(got) != 0 {
 		t.Errorf("own bans: %v", got)
 	}
-	// A damaged file is no reason not to start.
+	// A damaged file does not prevent a start.
 	b.stop()
 	if err := os.WriteFile(filepath.Join(b.state, "fleet"), []byte("x"), 0o640); err != nil {
 		t.Fatal(err)
@@ -143,7 +143,7 @@ func TestFleet(t *testing.T) {
 	}
 	b.holdsOfFleet(1)
 
-	// web1 is believed no longer; then nobody is.
+	// web1 is no longer trusted; then no host is.
 	b.reload("jails: {sshd: {}}\nfleet: {hosts: {web2: b}}\n")
 	b.holdsOfFleet(0)
 	say(false, "web2", false, "203.0.113.1")
@@ -158,7 +158,7 @@ func TestFleet(t *testing.T) {
 	}
 }
 
-// TestFleetRoster: with fleet.hosts: roster the hosts of the latest roster are believed, after a restart, too.
+// TestFleetRoster: with fleet.hosts: roster the hosts of the latest roster are trusted, also after a restart.
 func TestFleetRoster(t *testing.T) {
 	b := newBench(t)
 	b.configure("jails: {sshd: {}}\nfleet: {hosts: roster}\n")
@@ -213,7 +213,7 @@ func TestFleetRoster(t *testing.T) {
 	if _, err := b.client.SetFleetHosts(ctx, h); control.AsError(err).Status != http.StatusBadRequest {
 		t.Error("everything is allowed:", err)
 	}
-	if _, err := set(8, "web2"); err != nil { // web1 is revoked, and nothing allowed any more
+	if _, err := set(8, "web2"); err != nil { // web1 is revoked, and nothing is allowed any more
 		t.Error(err)
 	}
 	b.holdsOfFleet(1)
@@ -237,7 +237,7 @@ func TestFleetRoster(t *testing.T) {
 	ban("web3", "203.0.113.3")
 	b.holdsOfFleet(1)
 
-	// Metrics of a large fleet stay few.
+	// The metrics of a large fleet are still few.
 	b.reload("jails: {sshd: {}}\nfleet: {hosts: roster}\n")
 	var names []string
 	for i := range maxPeers + 2 {
@@ -254,7 +254,7 @@ func TestFleetRoster(t *testing.T) {
 	}
 }
 
-// TestFleetAgent: what keeps bailiff-fleet from its work is a problem of this host while it lasts.
+// TestFleetAgent: whatever keeps bailiff-fleet from working is a problem of this host while it lasts.
 func TestFleetAgent(t *testing.T) {
 	b := newBench(t)
 	b.start()

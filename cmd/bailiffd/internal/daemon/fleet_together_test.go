@@ -18,7 +18,7 @@ import (
 	"bailiff/units/control"
 )
 
-// TestTogether: what fails here and leads to no ban is told once, what is excused is not, and what other hosts have seen counts.
+// TestTogether: failures here that lead to no ban are sent once, excused ones are not sent, and what other hosts have seen counts.
 func TestTogether(t *testing.T) {
 	b := newBench(t)
 	b.configure("jails: {sshd: {}}\nallow: {addresses: [203.0.113.99], files: []}\nfleet: {hosts: {here: a, web1: b, web2: c}, together: {hosts: 3, failures: 6, accounts: 1}}\n")
@@ -78,7 +78,7 @@ func TestTogether(t *testing.T) {
 		t.Errorf("told again: %+v", s)
 	}
 
-	// Others have seen the same, and one of whom this host knows better, and one that it allows.
+	// Other hosts have seen the same address, one that this host knows as good, and one that it allows.
 	at := time.Now().UnixMicro()
 	of := func(host string, addrs ...string) control.FleetSummary {
 		at++
@@ -108,7 +108,7 @@ func TestTogether(t *testing.T) {
 		return nil
 	})
 	b.holdsOfFleet(1)
-	eventually(func() error { // soon, since nobody tells of it again
+	eventually(func() error { // soon, because the others do not send it again
 		data, err := os.ReadFile(filepath.Join(b.state, fleetName))
 		if err == nil && !bytes.Contains(data, []byte(fleet.JailTogether)) {
 			err = errors.New("the ban is not saved")

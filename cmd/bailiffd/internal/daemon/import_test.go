@@ -109,7 +109,7 @@ func TestImportBans(t *testing.T) {
 	if len(got) != 6 {
 		t.Errorf("%d bans: %v", len(got), got)
 	}
-	// Again: all of them are there.
+	// A second import: all of them are there already.
 	if out, err = run(args...); err != nil {
 		t.Fatal(out, err)
 	}

@@ -101,8 +101,8 @@ func TestCrashLoop(t *testing.T) {
 	}
 }
 
-// TestCrashLoopAtFirst: a daemon that was killed again and again since its first start, for longer than a window, continues from that
-// time: its state says when that was, though not yet where in the journal.
+// TestCrashLoopAtFirst: a daemon that has been killed again and again since its first start, for longer than a window, continues from that
+// start: its state holds the time, though no position in the journal yet.
 func TestCrashLoopAtFirst(t *testing.T) {
 	b := newBench(t)
 	b.start()
@@ -132,7 +132,7 @@ func TestMissingState(t *testing.T) {
 	b.stop()
 	b.settle()
 	path := filepath.Join(b.state, stateName)
-	for range 2 { // killed before it has saved anything else, the next start has it, too
+	for range 2 { // the second time after it was killed before it saved anything else
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
@@ -157,8 +157,7 @@ func TestMissingState(t *testing.T) {
 	}
 }
 
-// TestRecoveryKilled kills the daemon at each step of replacing a damaged state: neither what was damaged nor what was rebuilt is
-// lost.
+// TestRecoveryKilled kills the daemon at each step of replacing a damaged state: neither the damaged file nor the rebuilt state is lost.
 func TestRecoveryKilled(t *testing.T) {
 	if _, err := exec.LookPath("strace"); err != nil {
 		t.Skip("needs strace")
@@ -228,7 +227,7 @@ func (b *bench) stateFiles() []string {
 	return l
 }
 
-// TestByHandOnAFullDisk: commands whose result could not be saved are in the audit trail, and hold after a restart.
+// TestByHandOnAFullDisk: commands whose result could not be saved are in the audit trail and still apply after a restart.
 func TestByHandOnAFullDisk(t *testing.T) {
 	b := newBench(t)
 	b.echo = true
@@ -237,7 +236,7 @@ func TestByHandOnAFullDisk(t *testing.T) {
 	b.fail("203.0.113.1", 5)
 	b.awaitBan("203.0.113.1/32")
 	b.did(b.client.Ban(ctx, control.BanRequest{Prefixes: []string{"198.51.100.1", "198.51.100.2"}, Duration: "1h"}))
-	// Nothing can be saved from now on: in the new file's place is a folder.
+	// Nothing can be saved from now on: a folder is in the place of the new file.
 	full := filepath.Join(b.state, stateName+".new")
 	if err := os.Mkdir(full, 0o755); err != nil {
 		t.Fatal(err)
@@ -268,7 +267,7 @@ func TestByHandOnAFullDisk(t *testing.T) {
 	}
 	for range 2 {
 		b.start()
-		b.fail("203.0.113.2", 5) // what is read again has been judged when this one has
+		b.fail("203.0.113.2", 5) // once this one is judged, so is everything read again before it
 		b.awaitBan("203.0.113.2/32")
 		m := b.banned(ctx)
 		if m["198.51.100.1/32"].By == "" || m["198.51.100.3/32"].By == "" || len(m) != 3 {
@@ -282,7 +281,7 @@ func TestByHandOnAFullDisk(t *testing.T) {
 	}
 }
 
-// TestWhyOfEverything: the answer about a wide prefix is bounded, however many bans it contains, and ends with its caller.
+// TestWhyOfEverything: the answer about a wide prefix is bounded, however many bans it contains, and stops when its caller leaves.
 func TestWhyOfEverything(t *testing.T) {
 	b := newBench(t)
 	b.echo = true
@@ -313,8 +312,8 @@ func TestWhyOfEverything(t *testing.T) {
 	}
 }
 
-// TestHangingBus: a bus that accepts connections and never answers prevents neither start nor stop, even if the bans are to be
-// removed then, and loses no decision.
+// TestHangingBus: a bus that accepts connections and never answers prevents neither start nor stop, even if stopping has to remove the
+// bans, and no decision is lost.
 func TestHangingBus(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

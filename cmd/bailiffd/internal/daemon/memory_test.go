@@ -49,7 +49,7 @@ func TestMemory(t *testing.T) {
 				highest = max(highest, s.Memory)
 				return s.Bans, s.Tracked, s.Memory
 			}
-			// written has everything that is written judged before it goes on, so that the writer's pace is the daemon's.
+			// written waits until everything written has been judged, so that the writer is no faster than the daemon.
 			written := func(bans, tracked int) {
 				for end := time.Now().Add(time.Minute); ; {
 					x, y, _ := status()
@@ -70,7 +70,7 @@ func TestMemory(t *testing.T) {
 				x = x[:0]
 			}
 			fail := func(i, n int) {
-				// Each from a neighbourhood of its own, and for an account of its own: else the whole neighbourhood is banned.
+				// Each from a network and for an account of its own: otherwise the whole network would be banned.
 				addr := netip.AddrFrom4([4]byte{16 + byte(i>>16), byte(i >> 8), byte(i), 7})
 				b.pid++ // all of them in one connection: sshd takes six passwords in each
 				for range n {

@@ -49,14 +49,14 @@ func samples(t testing.TB, text []byte) map[string]float64 {
 	return m
 }
 
-// TestMetrics: each metric moves as what happens says.
+// TestMetrics: each metric reflects what happened.
 func TestMetrics(t *testing.T) {
 	b := newBench(t)
 	b.configure("metrics: {patterns: true}\njails: {sshd: {}}\n")
 	b.start()
 	ctx := context.Background()
 	b.fail("203.0.113.200", 5)
-	b.awaitBan("203.0.113.200/32") // the daemon has caught up: from the next one on latency is measured
+	b.awaitBan("203.0.113.200/32") // the daemon has caught up: latency is measured from the next ban on
 	var before map[string]float64
 	b.until("the firewall has that ban", func(context.Context) bool {
 		before = b.scrape()

@@ -10,8 +10,8 @@ import (
 	"bailiff/journal/audit"
 )
 
-// TestProblems: a problem is new when it begins and when it returns, keeps its time of beginning, and ends with its cause. An event
-// ends after its time.
+// TestProblems: a problem is new when it begins and when it returns, keeps its start time, and ends with its cause. An event ends after its
+// time.
 func TestProblems(t *testing.T) {
 	var p problems
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -48,14 +48,14 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-// TestProblemsEnd: what was written as a problem is written again when it is over, once, and named alike.
+// TestProblemsEnd: the end of a logged problem is logged once, under the same name.
 func TestProblemsEnd(t *testing.T) {
 	b := newBench(t)
 	b.start()
 	b.told(audit.KindStart)
 	for range 2 {
 		b.configure("defaults: {ban_tiem: 1h}\n")
-		for range 2 { // the second time it is no news
+		for range 2 { // the second time is not logged
 			if _, err := b.client.Reload(context.Background()); err == nil {
 				t.Fatal("a wrong configuration is loaded")
 			}

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestReporterIsStarted: start and reload connect to bailiff-report's socket if destinations are configured; a ban does not. A socket
-// that is missing, or that nobody accepts from, delays no ban.
+// TestReporterIsStarted: start and reload connect to bailiff-report's socket if destinations are configured; a ban does not. If the socket
+// is missing, or nobody accepts connections, no ban is delayed.
 func TestReporterIsStarted(t *testing.T) {
 	b := newBench(t)
 	path := filepath.Join(t.TempDir(), "report")
@@ -23,7 +23,7 @@ func TestReporterIsStarted(t *testing.T) {
 		t.Helper()
 		limit := 10 * time.Second
 		if !want {
-			limit = time.Millisecond // what it does before a ban is in force has happened
+			limit = time.Millisecond // the work before a ban is in force has been done
 		}
 		ln.SetDeadline(time.Now().Add(limit))
 		c, err := ln.Accept()

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestSaveNow: bans are in the journal before the state that holds them is on disk, also if an operator's command is what has it
-// saved: after a crash in between nobody would announce them.
+// TestSaveNow: bans are in the journal before the state with them is on disk, even if an operator's command causes the save: after a crash
+// in between nobody would announce them.
 func TestSaveNow(t *testing.T) {
 	dir := t.TempDir()
 	flushed := false

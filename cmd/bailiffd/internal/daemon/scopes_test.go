@@ -37,7 +37,7 @@ func TestOneIncident(t *testing.T) {
 		})
 	}
 	held(2)
-	// A restart and other ports of the jails change nothing of a ban that is in force.
+	// A restart and other ports of the jails do not change a ban that is in force.
 	b.stop()
 	b.configure("jails: {sshd: {}, admin: {filter: sshd, ports: [2223]}}\n")
 	b.start()

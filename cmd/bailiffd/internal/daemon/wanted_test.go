@@ -12,8 +12,8 @@ import (
 	"bailiff/policy/state"
 )
 
-// TestWanted: bans of the same prefix share an element in each of their scopes, which lasts as long as the longest of them; and the
-// end of one leaves what the others ask for.
+// TestWanted: bans of the same prefix share an element in each of their scopes, which lasts as long as the longest of them. The end of one
+// ban leaves what the others need.
 func TestWanted(t *testing.T) {
 	at := time.UnixMicro(1_800_000_000_000_000)
 	in := func(d time.Duration) int64 { return at.Add(d).UnixMicro() }

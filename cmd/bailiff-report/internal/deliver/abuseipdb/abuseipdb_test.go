@@ -33,7 +33,7 @@ func outcome(t *testing.T, d deliver.Destination, item *report.Item) string {
 	return got
 }
 
-// faultless fails the test for whatever AbuseIPDB would not have liked.
+// faultless fails the test for anything that AbuseIPDB would have objected to.
 func faultless(t *testing.T, p *peers.Peers) []peers.Entry {
 	t.Helper()
 	all := p.Entries()

@@ -82,7 +82,7 @@ func TestFailures(t *testing.T) {
 			t.Errorf("%s: %s, want %s", c.mode, got, c.want)
 		}
 	}
-	// Of several, one that is refused keeps none of the others; a failure tries all again.
+	// A refused report does not hold up the others of its item; after a failure all are tried again.
 	two := delivertest.Item(delivertest.Report("198.51.100.7"), delivertest.Report("198.51.100.8"))
 	p.SetMode(peers.Blocklist, peers.Refuse, 1)
 	if got := outcome(t, d, two); !strings.HasPrefix(got, "ok: taken; 1 left out: blocklist.de refuses: service") {

@@ -32,7 +32,7 @@ func unit(t *testing.T, conf *config.Report) string {
 			Allowed: func(uid uint32) bool { return uid == uint32(os.Getuid()) },
 			Env:     []string{"PATH=/usr/bin:/bin", "SECRET=none"},
 		}
-		s.Serve(context.Background(), c) // what it says of bad connections is looked at by TestServe
+		s.Serve(context.Background(), c) // TestServe checks the errors of bad connections
 	})
 }
 
@@ -108,7 +108,7 @@ func TestPrograms(t *testing.T) {
 	}
 }
 
-// The program gets the report as it is, its arguments as they stand in the configuration, and an environment that knows nothing.
+// The program gets the report unchanged, its arguments as configured, and an environment without secrets.
 func TestInput(t *testing.T) {
 	dir := t.TempDir()
 	d := program(`cat >"$1/report"; env >"$1/env"; printf '%s\n' "$2" "$0" >"$1/args"; pwd >"$1/pwd"`, dir, "$(touch "+dir+"/shell); `id`")
@@ -137,7 +137,7 @@ func TestInput(t *testing.T) {
 	}
 }
 
-// At the end of its time a program goes, and everything that it started with it.
+// At its time limit a program is ended, with everything that it started.
 func TestTimeLimit(t *testing.T) {
 	dir := t.TempDir()
 	d := program(`sleep 1000 & echo $! >"$1/new"; mv "$1/new" "$1/child"; wait`, dir)
@@ -221,7 +221,7 @@ func TestNobodyAnswers(t *testing.T) {
 	}
 }
 
-// Whatever a connection brings, no program runs but for a whole request of somebody who may ask.
+// Whatever a connection sends, a program runs only for a complete request from a user who may ask.
 func TestServe(t *testing.T) {
 	mark := filepath.Join(t.TempDir(), "ran")
 	d := program(`touch "$1"`, mark)

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// asNobody asks with user 65534, for whom the folders on the way and the socket are opened.
+// asNobody asks as user 65534, for whom the folders on the way and the socket are made accessible.
 func asNobody(t *testing.T, socket string) string {
 	t.Helper()
 	for p := socket; len(p) > len(os.TempDir()); p = filepath.Dir(p) {

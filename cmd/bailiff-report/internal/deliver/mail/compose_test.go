@@ -288,7 +288,7 @@ func FuzzHeaders(f *testing.F) {
 	})
 }
 
-// What is asked for is there, and no more of it.
+// The requested parts are there, and no others.
 func TestParts(t *testing.T) {
 	r := sample()
 	r.Context = append(r.Context, r.Lines[0], r.Lines[1])

@@ -44,7 +44,7 @@ func TestDeliver(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// dd takes no recipient, and says so: 1 is no status that mail systems have.
+	// dd accepts no recipient and exits with 1, which is no status of a mail system.
 	var retry *report.Retry
 	if _, err = d.Deliver(t.Context(), item()); !errors.As(err, &retry) || !strings.Contains(err.Error(), "exit status 1") {
 		t.Errorf("%T %v", err, err)
@@ -73,7 +73,7 @@ func TestDeliver(t *testing.T) {
 	}
 }
 
-// What the configuration is to blame for holds the destination; a single mail does not.
+// An error that the configuration causes holds the destination; an error of a single mail does not.
 func TestHolds(t *testing.T) {
 	for status, all := range map[string]bool{"64": true, "65": false, "67": true} {
 		d, err := New(conf(), env(t, "/bin/sh", "-c", "exit "+status))

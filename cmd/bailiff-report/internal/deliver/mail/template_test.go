@@ -32,7 +32,7 @@ func TestTemplateErrors(t *testing.T) {
 	}
 }
 
-// A template that has no end is given up, whether it writes anything or not.
+// A template that never ends is given up, whether it writes anything or not.
 func TestTemplateEnds(t *testing.T) {
 	defer func(d time.Duration) { maxTime = d }(maxTime)
 	maxTime = 100 * time.Millisecond

@@ -372,7 +372,7 @@ func TestForms(t *testing.T) {
 	}
 }
 
-// TestFailures: what services answer when they do not take it, with where they say how long to wait.
+// TestFailures: the answers of services that reject a notice, and where these say how long to wait.
 func TestFailures(t *testing.T) {
 	answer := func(status int, body string, header ...string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {

@@ -200,7 +200,7 @@ func TestFails(t *testing.T) {
 	}
 }
 
-// A program that does not care for SIGTERM is killed, with what it started; nothing of it is left.
+// A program that ignores SIGTERM is killed, with everything that it started.
 func TestStubborn(t *testing.T) {
 	_, folder, err := send(t, "stubborn", time.Second)
 	if err == nil {
@@ -224,7 +224,7 @@ func TestStubborn(t *testing.T) {
 	}
 }
 
-// A process that the program leaves behind, as exim does for the delivery, is no failure, and is left alone.
+// A process that the program leaves behind, as exim does for the delivery, is no failure, and is not killed.
 func TestBackground(t *testing.T) {
 	_, folder, err := send(t, "background", 0)
 	if err != nil {

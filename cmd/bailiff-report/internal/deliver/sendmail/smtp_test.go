@@ -12,8 +12,8 @@ import (
 	"bailiff/policy/config"
 )
 
-// server is a mail server that answers what its table says for the beginning of a command, and else that it is fine. "" hangs,
-// "-" cuts the connection.
+// server is a mail server that answers as its table says for the beginning of a command, and otherwise with success. "" hangs, "-" cuts the
+// connection.
 func server(t *testing.T, answers map[string]string) (m *Mailer, took func() []string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -114,7 +114,7 @@ func TestCases(t *testing.T) {
 	}
 }
 
-// Of a mail server's patterns some show a login, and what redaction leaves of a login is still one.
+// Only some patterns of a mail server show a login, and a redacted login still counts as one.
 func TestLogins(t *testing.T) {
 	for _, name := range filter.Builtin() {
 		f, err := filter.LoadBuiltin(name)
@@ -313,8 +313,8 @@ func TestSenderRefuses(t *testing.T) {
 	}
 }
 
-// checkXARF says what in a document is not as the schemas of XARF 4.2 want it: xarf-core.json, connection-login-attack.json
-// and connection-vulnerability-scan.json of github.com/xarf/xarf-spec, written down here rule by rule.
+// checkXARF lists where a document violates the schemas of XARF 4.2: xarf-core.json, connection-login-attack.json and
+// connection-vulnerability-scan.json of github.com/xarf/xarf-spec, written down here rule by rule.
 func checkXARF(d map[string]any) (wrong []string) {
 	text := func(rule string) func(any) bool {
 		re := regexp.MustCompile("^(?s:" + rule + ")$")
@@ -373,7 +373,7 @@ func checkXARF(d map[string]any) (wrong []string) {
 	return wrong
 }
 
-// The check itself is no stamp.
+// The check can fail.
 func TestCheckXARF(t *testing.T) {
 	cases, _ := complaints(item(complaintBan("198.51.100.7", "sshd", "failed")), "4", 10)
 	data, err := sender(t).json(cases[0], []byte("line\n"))

@@ -145,7 +145,7 @@ func TestDeliver(t *testing.T) {
 	}
 }
 
-// A digest is one mail for each address, and one that failed does not send the others again, not even after a restart.
+// A digest is one mail for each address. A mail that failed does not cause the others to be sent again, not even after a restart.
 func TestDigest(t *testing.T) {
 	o, d := newOutbox(t), conf()
 	d.PerContact = 10
@@ -191,7 +191,7 @@ func TestDigest(t *testing.T) {
 	}
 }
 
-// Nobody is guessed, and nobody of ours is told.
+// No contact is guessed, and none of our own is used.
 func TestContacts(t *testing.T) {
 	for name, c := range map[string]struct {
 		contacts []string
@@ -229,7 +229,7 @@ func TestContacts(t *testing.T) {
 	}
 }
 
-// A contact has no more mails in 24 hours than configured, over restarts, however its address is written; the rest waits.
+// A contact gets no more mails in 24 hours than configured, over restarts, however its address is written; the rest waits.
 func TestPerContact(t *testing.T) {
 	o, d := newOutbox(t), conf()
 	env := environment(t, o)
@@ -243,7 +243,7 @@ func TestPerContact(t *testing.T) {
 		{[]string{"abuse@example.net"}, 0, 1},
 		{[]string{"Abuse@Example.NET"}, 0, 2},
 		{[]string{"abuse@example.net"}, 22 * time.Hour, 2},
-		{[]string{"abuse@example.net", "other@example.net"}, 0, 3}, // who has room is told
+		{[]string{"abuse@example.net", "other@example.net"}, 0, 3}, // a contact below its limit gets the mail
 		{[]string{"third@example.net"}, 0, 4},
 	} {
 		item := delivertest.Item(ban("198.51.100.7", c.contacts...))
@@ -289,7 +289,7 @@ func TestMailSystemFails(t *testing.T) {
 	}
 }
 
-// A test bothers nobody but who made it.
+// A test sends mail to nobody but its sender.
 func TestTest(t *testing.T) {
 	o := newOutbox(t)
 	item := delivertest.Item(ban("198.51.100.7", "abuse@example.net"))
@@ -300,7 +300,7 @@ func TestTest(t *testing.T) {
 	}
 }
 
-// Where the time is over, what is not sent waits.
+// When the time is over, unsent mails wait.
 func TestTimeOver(t *testing.T) {
 	o := newOutbox(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -325,7 +325,7 @@ func TestSentLog(t *testing.T) {
 		}
 		now = now.Add(time.Hour)
 	}
-	// One written by a clock that was a year ahead counts for nothing, and is forgotten.
+	// An entry written by a clock that was a year ahead does not count, and is removed.
 	b.Contacts["a@example.net"] = []int64{now.Add(365 * day).Unix()}
 	if w := b.retryAfter("a@example.net", 1, now); w != 0 {
 		t.Errorf("has to wait %v", w)

@@ -79,7 +79,7 @@ func TestParseNetworkRefuses(t *testing.T) {
 	}
 }
 
-// The nearest abuse contact counts: those of organisations further out are about all that they have.
+// The nearest abuse contact counts: contacts of outer organisations are for all of their networks.
 func TestNearestAbuse(t *testing.T) {
 	entity := func(role, mail, inner string) string {
 		return fmt.Sprintf(`{"roles":[%q],"vcardArray":["vcard",[["email",{},"text",%q]]],"entities":[%s]}`, role, mail, inner)
@@ -102,7 +102,7 @@ func TestNearestAbuse(t *testing.T) {
 	}
 }
 
-// Deep and wide answers cost no more than their size allows: what each level copies would add up to its square.
+// Deep and wide answers take memory in proportion to their size: copies made at each level would add up to its square.
 func TestParseNetworkBounded(t *testing.T) {
 	const head = `{"startAddress":"192.0.2.0","endAddress":"192.0.2.255","entities":`
 	deep := head + strings.Repeat(`[{"entities":`, 4900) + `"` + strings.Repeat("x", 400_000) + `"` + strings.Repeat("}]", 4900) + "}"
@@ -131,7 +131,7 @@ func TestIANA(t *testing.T) {
 			t.Errorf("%s: %q, want %q", addr, got, want)
 		}
 	}
-	// Every network that can be a host's is somebody's, and nobody's twice: 256 less 0, 10, 127 and 224 to 255.
+	// Every network that can hold hosts belongs to one registry, and only one: 256 less 0, 10, 127 and 224 to 255.
 	n := 0
 	for _, urls := range IANA().servers {
 		if n += len(urls); len(urls) != 1 {

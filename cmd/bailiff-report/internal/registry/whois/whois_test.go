@@ -14,7 +14,7 @@ import (
 	"bailiff/policy/config"
 )
 
-// The answers in testdata have the form of each registry's; names, networks and addresses are made up.
+// The answers in testdata have the form of each registry's answers; names, networks and addresses are made up.
 func TestParse(t *testing.T) {
 	for _, c := range []struct {
 		file, addr string
@@ -44,7 +44,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// An answer about somebody else's network names nobody.
+// From an answer about another network nothing is taken.
 func TestParseOther(t *testing.T) {
 	got := Parse(read(t, "ripe.txt"), netip.MustParseAddr("192.0.2.1"))
 	if got.Network.IsValid() || got.Abuse != nil || got.Name != "" || got.Holder != "" {
@@ -52,7 +52,7 @@ func TestParseOther(t *testing.T) {
 	}
 }
 
-// What stands in a wider network or a stranger's comes not into ours; nor does what is no plain mail address.
+// Data of a wider or foreign network is not taken for ours; nor is anything but a plain mail address.
 func TestParseTricks(t *testing.T) {
 	for name, c := range map[string]struct {
 		text  string

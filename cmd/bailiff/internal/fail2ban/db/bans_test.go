@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// schema is that of fail2ban's database since version 0.11, as far as we look at it.
+// schema is the part that we read of fail2ban's database since version 0.11.
 const schema = `
 CREATE TABLE jails(name TEXT NOT NULL UNIQUE, enabled INTEGER NOT NULL DEFAULT 1);
 CREATE TABLE bans(jail TEXT NOT NULL, ip TEXT, timeofban INTEGER NOT NULL, bantime INTEGER NOT NULL, bancount INTEGER NOT NULL default 1, data JSON, FOREIGN KEY(jail) REFERENCES jails(name));
