@@ -135,12 +135,15 @@ func trials() (l []*View) {
 
 var errLong = &Error{Text: fmt.Sprintf("makes more than %d bytes", maxText)}
 
-func errSlow() error { return &Error{Text: fmt.Sprintf("takes longer than %s", maxTime)} }
+func errSlow(limit time.Duration) error {
+	return &Error{Text: fmt.Sprintf("takes longer than %s", limit)}
+}
 
 // bounded takes text until there is too much, or it is too late.
 type bounded struct {
 	strings.Builder
-	end time.Time
+	end   time.Time
+	limit time.Duration // that leads to end
 }
 
 func (w *bounded) Write(p []byte) (int, error) {
@@ -148,7 +151,7 @@ func (w *bounded) Write(p []byte) (int, error) {
 	case w.Len()+len(p) > maxText:
 		return 0, errLong
 	case time.Now().After(w.end):
-		return 0, errSlow()
+		return 0, errSlow(w.limit)
 	}
 	return w.Builder.Write(p)
 }
@@ -169,13 +172,14 @@ func (t *Template) execute(v *View) (subject, body string, err error) {
 // run executes a block. A block that neither ends nor writes anything is left behind at the end of its time: text/template cannot be
 // told to stop.
 func run(t *template.Template, v *View) (string, error) {
-	w := &bounded{end: time.Now().Add(maxTime)}
+	limit := maxTime
+	w := &bounded{end: time.Now().Add(limit), limit: limit}
 	done := make(chan error, 1)
 	go func() { done <- t.Execute(w, v) }()
 	select {
 	case err := <-done:
 		return w.String(), err
-	case <-time.After(maxTime):
-		return "", errSlow()
+	case <-time.After(limit):
+		return "", errSlow(limit)
 	}
 }
