@@ -77,7 +77,7 @@ func (h *house) together(t *testing.T) {
 		if out := m.sh(t, `bailiff why `+attacker.String()); !strings.Contains(out, "is banned\n") || !strings.Contains(out, "for what was counted together: 6 failures on 3 hosts: a b c\n") {
 			t.Errorf("%s: why: %s", name, out)
 		}
-		if out := m.sh(t, `bailiff fleet status`); !strings.Contains(out, "1 ban for it") {
+		if out := m.sh(t, `bailiff fleet status`); !strings.Contains(out, "1 ban for them") {
 			t.Errorf("%s: status: %s", name, out)
 		}
 		if l, err := m.client.Bans(t.Context(), control.BanQuery{}); err != nil || l.Total != len(m.mine) {
