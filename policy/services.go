@@ -28,7 +28,7 @@ type serviceFailure struct {
 // from the prefix lately and the account of this failure is not in use.
 func (g *Engine) severalServices(f *failure, banned bool) []verdict {
 	own := g.out.Failures[len(g.out.Failures)-1].Count
-	if banned || f.User == 0 || f.MaxRetry != 0 || f.recentLogin || own < leastGuesses || g.people(f) > 0 {
+	if banned || f.User == 0 || f.MaxRetry != 0 || f.recentLogin || own < leastGuesses {
 		return nil
 	}
 	tracking := 0
@@ -37,7 +37,7 @@ func (g *Engine) severalServices(f *failure, banned bool) []verdict {
 			tracking++
 		}
 	}
-	if tracking < leastServices { // most hosts, most of the time
+	if tracking < leastServices || g.people(f) > 0 { // fewer on most hosts, most of the time
 		return nil
 	}
 	services, limit, all := 0, 0, g.inWindows(f)

@@ -171,7 +171,7 @@ func (c *Counter) count(t *table, i uint32, f node, w Weighing, trip, most int) 
 	case window.attempts(f.user)+int(f.attempts) < trip: // not for guesses at a single account, however many other people log in
 		trip = crowded(trip, w.People)
 	case c.o.Interactive && !f.unknown: // but a colleague may mistype their own password at six prompts (twice three)
-		trip += min(max(w.People-household, 0), trip)
+		trip = raised(trip, w.People, 1)
 	}
 	v := Verdict{Prefix: e.key.Prefix(), Count: sum, Tripped: sum >= trip}
 	if slow {
@@ -254,7 +254,10 @@ func (w *Weighing) weigh(f *node, window *usersSeen) uint8 {
 
 // crowded returns the limit for a prefix from which people accounts logged in lately. It rises by one for each account beyond a household;
 // the first ones do not count, since an attacker may have an account or two.
-func crowded(limit, people int) int { return limit + min(max(people-household, 0), crowd*limit) }
+func crowded(limit, people int) int { return raised(limit, people, crowd) }
+
+// raised is crowded with another bound: the limit rises by at most times itself.
+func raised(limit, people, times int) int { return limit + min(max(people-household, 0), times*limit) }
 
 // slowRetry returns the limit of the slow window. Failures on a single account all day are a device with old settings, if the account does
 // not exist or is in use; such a device has a higher limit. If many people log in from the prefix, it may belong to any of them, and there

@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// The reader asks for the stream's position to find missed messages, and tries again after a read that failed, every leastPoll or
-	// seldom enough that all hosts of the fleet together ask 1/pollPerHost times a second, every longestPoll at the least.
+	// The reader asks for the stream's position to find missed messages: every leastPoll in a small fleet, else every pollPerHost for each
+	// host of the fleet, but at least every longestPoll. Attempts after a failed read are as far apart at most.
 	leastPoll, longestPoll = 4 * time.Second, time.Minute
 	pollPerHost            = 6 * time.Millisecond
 
@@ -33,7 +33,7 @@ const (
 	firstPause = 250 * time.Millisecond // after a read that failed
 )
 
-// pollInterval is how often one host of so many asks.
+// pollInterval is how long a host waits between two questions, in a fleet of this many hosts.
 func pollInterval(hosts int) time.Duration {
 	return min(max(leastPoll, time.Duration(hosts)*pollPerHost), longestPoll)
 }

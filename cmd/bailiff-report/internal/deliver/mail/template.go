@@ -135,15 +135,11 @@ func trials() (l []*View) {
 
 var errLong = &Error{Text: fmt.Sprintf("makes more than %d bytes", maxText)}
 
-func errSlow(limit time.Duration) error {
-	return &Error{Text: fmt.Sprintf("takes longer than %s", limit)}
-}
-
 // bounded takes text until there is too much, or it is too late.
 type bounded struct {
 	strings.Builder
-	end   time.Time
-	limit time.Duration // that leads to end
+	end  time.Time
+	slow error // after end
 }
 
 func (w *bounded) Write(p []byte) (int, error) {
@@ -151,7 +147,7 @@ func (w *bounded) Write(p []byte) (int, error) {
 	case w.Len()+len(p) > maxText:
 		return 0, errLong
 	case time.Now().After(w.end):
-		return 0, errSlow(w.limit)
+		return 0, w.slow
 	}
 	return w.Builder.Write(p)
 }
@@ -173,13 +169,13 @@ func (t *Template) execute(v *View) (subject, body string, err error) {
 // told to stop.
 func run(t *template.Template, v *View) (string, error) {
 	limit := maxTime
-	w := &bounded{end: time.Now().Add(limit), limit: limit}
+	w := &bounded{end: time.Now().Add(limit), slow: &Error{Text: fmt.Sprintf("takes longer than %s", limit)}}
 	done := make(chan error, 1)
 	go func() { done <- t.Execute(w, v) }()
 	select {
 	case err := <-done:
 		return w.String(), err
 	case <-time.After(limit):
-		return "", errSlow(limit)
+		return "", w.slow
 	}
 }
