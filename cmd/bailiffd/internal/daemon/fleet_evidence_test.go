@@ -20,8 +20,7 @@ func TestFleetEvidence(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	b.failAs("hunter2", "203.0.113.7", 5)
-	b.awaitBan("203.0.113.7/32")
-	b.settle()
+	b.announced("203.0.113.7/32")
 	v, err := b.client.FleetEvidence(ctx, "", "203.0.113.7", "sshd")
 	if err != nil || len(v.Lines) != 5 || v.Withheld != 0 || v.Host != "" || v.Lines[0].Unit != "ssh.service" || v.Lines[0].Time.IsZero() {
 		t.Fatalf("%+v, %v", v, err)

@@ -31,10 +31,22 @@ func (b *bench) settle() {
 	if _, err := c.Write([]byte("MESSAGE=mark\nTEST_MARK=" + mark + "\n")); err != nil {
 		b.t.Fatal(err)
 	}
+	b.inJournal("TEST_MARK", mark)
+}
+
+// announced waits until a ban's audit entry is in the journal (echo must be set). The daemon shows the ban earlier.
+func (b *bench) announced(prefix string) {
+	b.t.Helper()
+	b.inJournal(audit.FieldPrefix, prefix)
+}
+
+// inJournal waits for an entry with a field.
+func (b *bench) inJournal(field, value string) {
+	b.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	for {
-		j, err := journal.Open(journal.Dir(b.dir), journal.Options{Matches: journal.Matches{{{Field: "TEST_MARK", Value: mark}}}})
+		j, err := journal.Open(journal.Dir(b.dir), journal.Options{Matches: journal.Matches{{{Field: field, Value: value}}}})
 		if err == nil {
 			j.SeekHead()
 			found := j.Next()
@@ -45,7 +57,7 @@ func (b *bench) settle() {
 		}
 		select {
 		case <-ctx.Done():
-			b.t.Fatalf("entry %s is not in the journal: %v", mark, err)
+			b.t.Fatalf("an entry with %s=%s is not in the journal: %v", field, value, err)
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
