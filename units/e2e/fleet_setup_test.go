@@ -302,7 +302,8 @@ func (h *house) left(t *testing.T) {
 	b.has(t, h.others("b"))
 }
 
-// servers: the hosts are the servers of another fleet's hub themselves, too. It works while one of them is away.
+// servers: the hosts are the servers of another fleet's hub themselves, too. They find each other only when all of them have given up
+// waiting once. The hub works while one of them is away.
 func (h *house) servers(t *testing.T) {
 	for _, m := range h.members {
 		m.sh(t, `bailiff fleet leave; bailiff unban --all`)
@@ -315,14 +316,23 @@ func (h *house) servers(t *testing.T) {
 		addresses = append(addresses, h.address(name))
 	}
 	h.hub.sh(t, `bailiff fleet init `+h.folder+` --server `+strings.Join(addresses, " --server ")+" "+strings.Join(h.names, " "))
-	begin := time.Now()
+	cut := func(off bool) {
+		for _, m := range h.members {
+			if err := h.Cut(t.Context(), m.number, off); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	cut(true)
 	h.install(t, h.names...)
+	cut(false)
+	begin := time.Now()
 	for _, name := range h.names {
 		h.join(t, name)
 	}
 	a, b, c := h.members["a"], h.members["b"], h.members["c"]
 	a.ban(t, "198.51.100.71")
-	h.allEqual(t, fmt.Sprintf("the start of three servers (%.0f s)", time.Since(begin).Seconds()))
+	h.allEqual(t, fmt.Sprintf("the meeting of three servers (%.0f s)", time.Since(begin).Seconds()))
 	c.sh(t, `systemctl stop nats-server.service`)
 	b.ban(t, "198.51.100.72")
 	c.ban(t, "198.51.100.73")

@@ -111,6 +111,14 @@ func TestFleetExposure(t *testing.T) {
 	}
 }
 
+// TestHubExposure: what remains is the host's network.
+func TestHubExposure(t *testing.T) {
+	out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=11", filepath.Join(copied(t), "bailiff-hub.service"))
+	if err != nil {
+		t.Errorf("systemd-analyze security: %v\n%s", err, out)
+	}
+}
+
 // TestHelperExposure: what remains are the host's network, CAP_NET_ADMIN and netlink, which the helper is for.
 func TestHelperExposure(t *testing.T) {
 	out, err := run(t, "systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=12", filepath.Join(copied(t), "bailiff-netlink.service"))

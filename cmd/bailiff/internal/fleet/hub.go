@@ -25,12 +25,13 @@ const (
 	hubDir   = "/etc/bailiff-hub"     // of a server's files
 	storeDir = "/var/lib/bailiff-hub" // of its messages
 
-	natsUnit   = "nats-server.service"
-	natsGroup  = "nats" // of the unit
-	dropInFile = "/etc/systemd/system/" + natsUnit + ".d/bailiff-hub.conf"
-	confName   = "nats-server.conf"
-	dropInName = "bailiff-hub.conf"
-	adminName  = "admin.json"
+	natsUnit    = "nats-server.service"
+	natsGroup   = "nats" // of the unit
+	prepareUnit = "bailiff-hub.service"
+	dropInFile  = "/etc/systemd/system/" + natsUnit + ".d/bailiff-hub.conf"
+	confName    = "nats-server.conf"
+	dropInName  = "bailiff-hub.conf"
+	adminName   = "admin.json"
 )
 
 // hubFiles are a server's, besides the drop-in.
@@ -118,7 +119,11 @@ func installHub(e *cli.Env, dir string) error {
 		e.Printf("%s\n", said)
 		return nil
 	case admin.Replicas > 1:
-		e.Notef("it does not answer yet (%v): most of the hub's %d servers must run first", err, admin.Replicas)
+		// A new roster has to reach the hub, too, if nats-server was only reloaded.
+		if err := systemctl(e.Ctx, "restart", "--no-block", prepareUnit); err != nil {
+			return err
+		}
+		e.Notef("it does not answer yet (%v): most of the hub's %d servers must run first; %s tries until they do", err, admin.Replicas, prepareUnit)
 		return nil
 	}
 	return cli.WithHint(fmt.Errorf("the hub does not answer: %w", err), "journalctl -u %s", natsUnit)
@@ -245,17 +250,16 @@ func systemctl(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// dropIn makes nats-server.service a server of the hub. The stream and the roster are made at each start and reload; that fails until the
-// hub's other servers run, but does not prevent the start.
+// dropIn makes nats-server.service a server of the hub. bailiff-hub.service makes the streams and stores the roster, which one of several
+// servers can do only when most of them run.
 const dropIn = `# Written by bailiff fleet: this server is a hub of bailiff-fleet(7).
 [Unit]
 StartLimitIntervalSec=0
+Wants=` + prepareUnit + `
 
 [Service]
 ExecStart=
 ExecStart=nats-server -c ` + hubDir + `/nats-server.conf
-ExecStartPost=-bailiff-fleet stream --wait 10s --admin ` + hubDir + `/admin.json
-ExecReload=-bailiff-fleet stream --wait 10s --admin ` + hubDir + `/admin.json
 Restart=always
 RestartSec=100ms
 LimitNOFILE=65536
