@@ -3,6 +3,7 @@ package firewalld
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -87,27 +88,29 @@ func TestContract(t *testing.T) {
 				Many:     large,
 				Endless:  true,
 				Damage: map[string]func(testing.TB){
-					"remove entry":  cmd("--ipset="+name, "--remove-entry=192.0.2.7"),
-					"add entry":     cmd("--ipset="+name, "--add-entry=192.0.2.8"),
-					"reload":        cmd("--reload"),
-					"remove rule":   cmd("--policy=bailiff", "--remove-rich-rule="+probe.richRules()[0]),
-					"remove policy": sh("firewall-cmd --permanent --delete-policy=bailiff; firewall-cmd --reload"),
-					"remove set": sh("firewall-cmd --permanent --delete-policy=bailiff; firewall-cmd --permanent --delete-ipset=" + name +
-						"; firewall-cmd --reload"),
-					"restart": sh("systemctl restart firewalld" + back),
-				},
-				Squat: map[string]func(testing.TB) (func(), string){
-					"set": firewalltest.Squat([]string{"sh", "-c", "firewall-cmd --permanent --delete-ipset=bailiff4-0; firewall-cmd --reload"}, "bailiff4-0",
-						"sh", "-ec", "firewall-cmd --permanent --new-ipset=bailiff4-0 --type=hash:ip; firewall-cmd --reload"),
+					"reload":      cmd("--reload"),
+					"remove rule": cmd("--policy=bailiff", "--remove-rich-rule="+probe.richRules()[0]),
 				},
 				Leftover: leftover,
 			}
-			if !strings.Contains(firewalltest.Run(t, "nft", "list", "ruleset"), "flags owner") { // firewalld 2 owns its table: nobody else can
-				host.Damage["flush ruleset"] = firewalltest.Damage("nft", "flush", "ruleset")
-			}
-			if block == "drop" {
-				host.Damage["complete reload"] = cmd("--complete-reload")
-				host.Damage["kill"] = sh("systemctl kill -s KILL firewalld; sleep 0.5; systemctl start firewalld" + back)
+			if block == "drop" { // the rest is the same whatever a rule does
+				maps.Copy(host.Damage, map[string]func(testing.TB){
+					"remove entry":  cmd("--ipset="+name, "--remove-entry=192.0.2.7"),
+					"add entry":     cmd("--ipset="+name, "--add-entry=192.0.2.8"),
+					"remove policy": sh("firewall-cmd --permanent --delete-policy=bailiff; firewall-cmd --reload"),
+					"remove set": sh("firewall-cmd --permanent --delete-policy=bailiff; firewall-cmd --permanent --delete-ipset=" + name +
+						"; firewall-cmd --reload"),
+					"restart":         sh("systemctl restart firewalld" + back),
+					"complete reload": cmd("--complete-reload"),
+					"kill":            sh("systemctl kill -s KILL firewalld; sleep 0.5; systemctl start firewalld" + back),
+				})
+				if !strings.Contains(firewalltest.Run(t, "nft", "list", "ruleset"), "flags owner") { // firewalld 2 owns its table: nobody else can
+					host.Damage["flush ruleset"] = firewalltest.Damage("nft", "flush", "ruleset")
+				}
+				host.Squat = map[string]func(testing.TB) (func(), string){
+					"set": firewalltest.Squat([]string{"sh", "-c", "firewall-cmd --permanent --delete-ipset=bailiff4-0; firewall-cmd --reload"}, "bailiff4-0",
+						"sh", "-ec", "firewall-cmd --permanent --new-ipset=bailiff4-0 --type=hash:ip; firewall-cmd --reload"),
+				}
 			}
 			firewalltest.Test(t, host)
 		})

@@ -102,11 +102,9 @@ func (v *victim) contract(t *testing.T, file string, args ...string) {
 		t.Fatal(err)
 	}
 	v.place(t, "/opt/e2e/contract", string(bin), 0o755)
-	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
-	defer cancel()
 	// The contract listens on ssh's port. The unit of firewalld 2.5 counts as started before firewalld is on the bus.
 	v.sh(t, `systemctl stop ssh.service; timeout 120 sh -c 'until firewall-cmd -q --state; do sleep 0.1; done'`)
-	out, err := v.Run(ctx, append([]string{"env", "BAILIFF_TEST_NETNS=1", "BAILIFF_TEST_FIREWALLD=1", "BAILIFF_BENCH=" + os.Getenv("BAILIFF_BENCH"), "/opt/e2e/contract", "-test.v"}, args...)...)
+	out, err := v.Run(t.Context(), append([]string{"env", "BAILIFF_TEST_NETNS=1", "BAILIFF_TEST_FIREWALLD=1", "BAILIFF_BENCH=" + os.Getenv("BAILIFF_BENCH"), "/opt/e2e/contract", "-test.v"}, args...)...)
 	if err != nil || !strings.Contains(out, "--- PASS: TestContract") || !strings.Contains(out, "--- PASS: TestWatch") || !strings.Contains(out, "--- PASS: TestMethods") || !strings.Contains(out, "--- PASS: TestRecheck") {
 		t.Errorf("%v\n%s", err, out)
 	}
