@@ -231,6 +231,12 @@ func (p *fleetProof) round(t *testing.T) {
 		p.worst[name] = max(p.worst[name], math.Round(10*took)/10)
 	}
 	t.Logf("%s %q: equal after %.1f s", time.Now().UTC().Format(time.TimeOnly), names, took)
+	if took > 5 {
+		t.Logf("hub:\n%s", p.hub.sh(t, `journalctl -q -o short-precise -u nats-server.service -u bailiff-hub.service --since -1min | tail -n 40`))
+		for _, m := range p.members {
+			t.Logf("%s:\n%s", m.name, m.sh(t, `journalctl -q -o short-precise -u bailiff-fleet.service --since -1min | tail -n 40`))
+		}
+	}
 	if t.Failed() {
 		t.Fatalf("after %q; seed %d", names, *proveSeed)
 	}

@@ -204,10 +204,10 @@ func (w *webVictim) evilFails(t *testing.T, from netip.Addr, n int) {
 	t.Helper()
 	for i := range n { // different names: the same name again would be a device that keeps trying
 		w.place(t, "/etc/ssh/evil_config", fmt.Sprintf("User "+evilName+"\n", i), 0o644)
-		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		out, err := w.Attack(ctx, []string{"E2E_PASSWORD=wrong", "SSH_ASKPASS=/usr/local/bin/askpass", "SSH_ASKPASS_REQUIRE=force"},
 			"ssh", "-n", "-F", "/etc/ssh/evil_config", "-b", from.String(), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-			"-o", "LogLevel=ERROR", "-o", "ConnectTimeout=5", "-o", "PreferredAuthentications=password", "-o", "NumberOfPasswordPrompts=1", host.Victim4.String(), "true")
+			"-o", "LogLevel=ERROR", "-o", "ConnectTimeout=60", "-o", "PreferredAuthentications=password", "-o", "NumberOfPasswordPrompts=1", host.Victim4.String(), "true")
 		cancel()
 		if err == nil || !strings.Contains(err.Error(), "Permission denied") {
 			t.Logf("ssh: %s, %v", out, err)

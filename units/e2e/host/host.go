@@ -43,7 +43,7 @@ func init() {
 }
 
 // bootTime bounds how long a host may take to come up or go down. It takes 1–3 s on an idle machine.
-const bootTime = 90 * time.Second
+const bootTime = 5 * time.Minute
 
 // A Host is a booted Debian. Its methods may be called from any goroutine, except Reboot and Stop.
 type Host struct {
@@ -269,11 +269,12 @@ func (h *Host) SSH(ctx context.Context, from netip.Addr, user, password string, 
 	if from.Is6() {
 		to = Victim6
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	// On a busy machine, sshd takes long to greet. A client that gives up then has not tried a password.
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	_, err := h.Attack(ctx, []string{"E2E_PASSWORD=" + password, "SSH_ASKPASS=/usr/local/bin/askpass", "SSH_ASKPASS_REQUIRE=force"},
 		"ssh", "-n", "-F", "none", "-b", from.String(), "-l", user, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-		"-o", "LogLevel=ERROR", "-o", "ConnectTimeout=5", "-o", "PreferredAuthentications=password", "-o", "PubkeyAuthentication=no",
+		"-o", "LogLevel=ERROR", "-o", "ConnectTimeout=60", "-o", "PreferredAuthentications=password", "-o", "PubkeyAuthentication=no",
 		"-o", fmt.Sprintf("NumberOfPasswordPrompts=%d", tries), to.String(), "true")
 	return err
 }

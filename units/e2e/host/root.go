@@ -104,7 +104,7 @@ func cached(ctx context.Context, name string, progress io.Writer, fill func(ctx 
 	if err := os.RemoveAll(part); err != nil {
 		return "", fmt.Errorf("root cache: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Minute)
 	defer cancel()
 	if err := fill(ctx, part); err != nil {
 		return "", err
