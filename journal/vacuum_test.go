@@ -86,8 +86,8 @@ func TestVacuumed(t *testing.T) {
 	}
 }
 
-// A file that journald wrote to when reading stood at its end, and vacuumed then.
-func TestVacuumedGrown(t *testing.T) {
+// A file is vacuumed when all of it has been read. Nothing is lost.
+func TestVacuumedAtEnd(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "system.journal")
 	put(t, path, numbered{first: 0, last: 9})

@@ -60,7 +60,7 @@ type FleetAllowed struct {
 
 // FleetHostsSet is what is known of the fleet's hosts after a call.
 type FleetHostsSet struct {
-	Used   bool   `json:"used"` // whether fleet.hosts is roster; if not, the hosts of the configuration are believed
+	Used   bool   `json:"used"` // whether fleet.hosts is roster; if not, the hosts of the configuration are trusted
 	Fleet  string `json:"fleet"`
 	Serial uint64 `json:"serial"`
 	Hosts  int    `json:"hosts"`
@@ -80,7 +80,7 @@ type FleetStatus struct {
 	Agent *FleetAgentStatus `json:"agent"` // null: bailiff-fleet has not reported since the start
 }
 
-// FleetHost is a host that is believed.
+// FleetHost is a host whose bans are accepted.
 type FleetHost struct {
 	Name    string            `json:"name"`
 	Group   string            `json:"group"`

@@ -427,7 +427,7 @@ func (v *victim) control(t *testing.T) {
 			t.Errorf("%q as %q: %v %s", c.cmd, props, err, out)
 		}
 	}
-	if out := v.sh(t, `curl -sS --max-time 5 --unix-socket /run/bailiff/control http://bailiff/v1/status`); !strings.Contains(out, `"version"`) {
+	if out := v.sh(t, `curl -sS --max-time 60 --unix-socket /run/bailiff/control http://bailiff/v1/status`); !strings.Contains(out, `"version"`) {
 		t.Errorf("curl: %s", out)
 	}
 }

@@ -184,12 +184,12 @@ func (v *victim) get(t *testing.T, from netip.Addr, port uint16, path, login str
 // logIn fails to log in to MariaDB, as a user of any name.
 func (v *victim) logIn(t *testing.T, from netip.Addr, user string) {
 	t.Helper()
-	c, err := v.Dial(from, databasePort, 10*time.Second)
+	c, err := v.Dial(from, databasePort, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	read := func() []byte {
 		var head [4]byte
 		if _, err := io.ReadFull(c, head[:]); err != nil {

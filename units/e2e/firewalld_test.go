@@ -34,6 +34,9 @@ func TestFirewalld(t *testing.T) {
 			t.Run("command", v.firewallCommand)
 			t.Run("contract", func(t *testing.T) { v.contract(t, contract) })
 			t.Run("contract-iptables", func(t *testing.T) {
+				if suite == "trixie" {
+					t.Skip("the oldest and the newest release are enough")
+				}
 				v.sh(t, `sed -i 's/^FirewallBackend=.*/FirewallBackend=iptables/' /etc/firewalld/firewalld.conf; systemctl restart firewalld.service`)
 				v.contract(t, contract, "-test.run=TestContract/drop/(Block|Scopes|Datagrams|Prefixes|Overlap|OverlapEnds|Reban|Damage/reload)|TestWatch|TestMethods|TestRecheck")
 				v.sh(t, `sed -i 's/^FirewallBackend=.*/FirewallBackend=nftables/' /etc/firewalld/firewalld.conf; systemctl restart firewalld.service`)

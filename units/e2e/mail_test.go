@@ -190,9 +190,9 @@ func (v *victim) guessed(t *testing.T, c mailCheck, from netip.Addr) {
 
 // curl is a client of SMTP, IMAP and POP3 in the attacker's network.
 func (v *victim) curl(t *testing.T, from netip.Addr, url string, args ...string) error {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
-	_, err := v.Attack(ctx, nil, append([]string{"curl", "-sS", "--max-time", "20", "--interface", from.String(), url}, args...)...)
+	_, err := v.Attack(ctx, nil, append([]string{"curl", "-sS", "--max-time", "120", "--interface", from.String(), url}, args...)...)
 	return err
 }
 

@@ -103,7 +103,7 @@ func (v *victim) monitored(t *testing.T) {
 	v.sh(t, `systemctl stop bailiff.service`)
 	v.value(t, `up{job="bailiff"} == 0`)
 	eventually(t, func() error {
-		if out := v.sh(t, `curl -sS --max-time 10 http://`+prometheusAt+`/api/v1/alerts`); !strings.Contains(out, `"alertname":"BailiffDown"`) {
+		if out := v.sh(t, `curl -sS --max-time 60 http://`+prometheusAt+`/api/v1/alerts`); !strings.Contains(out, `"alertname":"BailiffDown"`) {
 			return fmt.Errorf("alerts: %s", out)
 		}
 		return nil

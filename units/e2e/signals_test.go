@@ -196,7 +196,7 @@ func (v *victim) uninstall(t *testing.T, tree string) {
 		v.sh(t, `bailiff ban --json `+a.String())
 		eventually(t, func() error { return v.keptOut(a) })
 		out := v.sh(t, `sh /root/installer/install.sh remove`)
-		if c, err := v.Dial(a, 22, 2*time.Second); err != nil {
+		if c, err := v.Dial(a, 22, time.Minute); err != nil {
 			t.Errorf("%s: %s, after uninstalling: %v\n%s", backend, a, err, out)
 		} else {
 			c.Close()

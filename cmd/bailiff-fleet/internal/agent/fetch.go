@@ -57,7 +57,7 @@ func storedOf(m *nats.Msg, subject string) stored {
 	return s
 }
 
-// message is what its sender has signed. What is no base64 is no signature.
+// message is what its sender has signed. If the header is not base64, there is no signature, and the message is refused.
 func (s *stored) message() fleet.Message {
 	signature, _ := base64.StdEncoding.DecodeString(s.signature)
 	return fleet.Message{Subject: s.subject, Payload: s.payload, Signature: signature}
