@@ -641,6 +641,58 @@ func TestForgotten(t *testing.T) {
 	b.wait("192.0.2.2")
 }
 
+// TestGivenOnce: a daemon is not given again what it has when the hub has lost its data and gets it again. A daemon that was started is.
+func TestGivenOnce(t *testing.T) {
+	h := newHub(t, "a", "b")
+	b := newDaemon(t, rules("a"))
+	b.ban("198.51.100.1", time.Hour)
+	agent, _ := h.run("b", b)
+	read := func(n int) {
+		t.Helper()
+		eventually(t, func() error {
+			if got := agent.read.Load(); got < uint64(n) || len(agent.reread) > 0 {
+				return fmt.Errorf("%d messages are read, want %d or more", got, n)
+			}
+			return nil
+		})
+	}
+	read(1) // b's own: it has had the daemon's bans, and the order to read everything that comes with them
+	var l []*nats.Msg
+	var want []string
+	ban := func() {
+		now := time.Now().UTC().Add(-time.Hour).UnixMicro()
+		want = append(want, fmt.Sprintf("192.0.2.%d", 1+len(want)))
+		l = append(l, h.message("a", &fleet.News{Host: "a", Prefix: netip.MustParsePrefix(want[len(want)-1] + "/32"), Jail: "sshd", Since: now,
+			Until: now + 2*time.Hour.Microseconds(), Failures: 5, Reason: state.Failures}))
+	}
+	for range 3 {
+		ban()
+	}
+	h.publish("a", l...)
+	b.wait(want...)
+	h.stop()
+	h.wipe()
+	h.start()
+	for range 4 {
+		ban()
+	}
+	h.publish("a", l...)
+	read(len(l)) // more than the hub had before
+	ban()
+	h.publish("a", l[len(l)-1])
+	b.wait(want...)
+	b.mu.Lock()
+	posted := b.posted
+	b.mu.Unlock()
+	if posted != len(l) {
+		t.Errorf("the daemon was given %d pieces of news, want %d", posted, len(l))
+	}
+	b.end()
+	b.others = fleet.New(rules("a"), nil)
+	b.start()
+	b.wait(want...)
+}
+
 // TestDigests: a host lists digests of the messages that it has sent, and a host that reads them all uses the lists.
 func TestDigests(t *testing.T) {
 	h := newHub(t, "a", "b")

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"math/rand/v2"
 	"runtime"
 	"strings"
@@ -29,6 +30,10 @@ const (
 
 	// leastKnown is the number of messages above which digests are read first.
 	leastKnown = 1000
+
+	// maxHanded bounds the messages that are recognized when the hub sends them again, as it does after the loss of its data. Others are
+	// checked and handed on again.
+	maxHanded = 1 << 18
 
 	firstPause = 250 * time.Millisecond // after a read that failed
 )
@@ -56,8 +61,13 @@ type reader struct {
 	due     time.Time // of the next attempt
 	told    time.Time // when the publisher was last told what the hub holds
 	floods  floods
-	known   *fleet.Digests // while everything is read
+	known   *fleet.Digests      // while everything is read
+	handed  map[uint64]struct{} // sums of messages that the daemon has been given since readAll
+	seed    maphash.Seed
 }
+
+// readAll has everything read and handed on, even what the daemon has been given before: it may have lost it, or now accept what it refused.
+func (r *reader) readAll() { r.whole, r.handed = true, make(map[uint64]struct{}) }
 
 // run reads until ctx ends.
 func (r *reader) run(ctx context.Context) error {
@@ -65,7 +75,8 @@ func (r *reader) run(ctx context.Context) error {
 	if r.js, err = jetstream.NewWithAPIPrefix(r.link.nc, apiPrefix, jetstream.WithDefaultTimeout(fetchTime)); err != nil {
 		return err
 	}
-	r.whole = true
+	r.seed = maphash.MakeSeed()
+	r.readAll()
 	poll, whole := time.NewTimer(0), time.NewTicker(readAgain/2+rand.N(readAgain/2))
 	defer poll.Stop()
 	defer whole.Stop()
@@ -88,9 +99,9 @@ func (r *reader) run(ctx context.Context) error {
 		case <-r.link.again:
 			r.again, r.pause, r.due = true, 0, time.Time{}
 		case <-r.reread:
-			r.whole = true
+			r.readAll()
 		case <-whole.C:
-			r.whole = true
+			r.readAll()
 		case <-poll.C:
 			r.behind = true
 			every := r.pollInterval()
@@ -148,10 +159,13 @@ func (r *reader) live(ctx context.Context, m *nats.Msg) error {
 				}
 			}
 		case s.subject == hub.Subject:
-			r.whole = r.takeRoster(&s) || r.whole // it may add hosts that have sent messages
+			if r.takeRoster(&s) { // it may add hosts that have sent messages
+				r.readAll()
+			}
 		case s.seq == 0 || s.seq <= r.pos && !r.again: // read already
 		case s.seq == r.pos+1 && !r.whole && !r.again:
 			r.pos, r.mark = s.seq, markOf(&s)
+			r.read.Store(r.pos)
 			l = append(l, s)
 		default:
 			r.behind = true
@@ -311,7 +325,7 @@ func (r *reader) fetchRoster(ctx context.Context) error {
 	} else if subject := header(m.Header, "Nats-Subject"); subject == hub.Subject {
 		s := storedOf(m, subject)
 		if r.takeRoster(&s) {
-			r.whole = true
+			r.readAll()
 		}
 	}
 	switch {
@@ -335,16 +349,22 @@ func (r *reader) handOn(ctx context.Context, l []stored) error {
 		return nil
 	}
 	keep := l[:0:0]
+	var sums []uint64
 	for _, s := range l {
 		if fleet.IsDigests(s.subject) {
 			continue
 		}
+		sum := r.sum(&s)
+		if _, handed := r.handed[sum]; handed {
+			continue
+		}
 		if r.isOwn(s.subject) || r.floods.admit(fleet.Sender(s.subject), time.Now()) {
-			keep = append(keep, s)
+			keep, sums = append(keep, s), append(sums, sum)
 		}
 	}
 	r.flooding.Store(r.floods.worst)
 	news, now := make([]fleet.News, 0, len(keep)), time.Now().UnixMicro()
+	var given []uint64
 	for i, o := range r.openAll(keep) {
 		switch {
 		case o.err != nil:
@@ -358,7 +378,7 @@ func (r *reader) handOn(ctx context.Context, l []stored) error {
 			r.rejected.Add(1)
 			r.hubBanned.set(fmt.Errorf("host %s bans %s, an address of the hub, which is not passed on", o.news.Host, o.news.Prefix))
 		default:
-			news = append(news, *o.news)
+			news, given = append(news, *o.news), append(given, sums[i])
 		}
 	}
 	if len(news) == 0 {
@@ -366,10 +386,27 @@ func (r *reader) handOn(ctx context.Context, l []stored) error {
 	}
 	select {
 	case r.toDaemon <- news:
-		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	for _, sum := range given {
+		if len(r.handed) < maxHanded {
+			r.handed[sum] = struct{}{}
+		}
+	}
+	return nil
+}
+
+// sum stands for a message with its signature. Only this process knows the seed, so nobody can make two messages with one sum.
+func (r *reader) sum(s *stored) uint64 {
+	var h maphash.Hash
+	h.SetSeed(r.seed)
+	h.WriteString(s.subject)
+	h.WriteByte(0)
+	h.WriteString(s.signature)
+	h.WriteByte(0)
+	h.Write(s.payload)
+	return h.Sum64()
 }
 
 // openAll checks the signatures, on all processors if there are many.
