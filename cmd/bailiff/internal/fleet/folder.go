@@ -443,8 +443,17 @@ func (f *Folder) serverSteps() (l []string) {
 	return l
 }
 
-// hostStep says how a host gets its file.
-func (f *Folder) hostStep(name string) string {
-	file := f.memberFile(name)
-	return fmt.Sprintf("host %s: move %s to it, which holds its secrets, and run there: bailiff fleet join %s", name, file, filepath.Base(file))
+// mostSteps is the number of hosts for which hostSteps has a step each.
+const mostSteps = 10
+
+// hostSteps say how hosts get their files.
+func (f *Folder) hostSteps(names ...string) (l []string) {
+	if len(names) > mostSteps {
+		return []string{fmt.Sprintf("%d hosts: move %s to each, which holds its secrets, and run there: bailiff fleet join HOST.json", len(names), f.memberFile("HOST"))}
+	}
+	for _, name := range names {
+		file := f.memberFile(name)
+		l = append(l, fmt.Sprintf("host %s: move %s to it, which holds its secrets, and run there: bailiff fleet join %s", name, file, filepath.Base(file)))
+	}
+	return l
 }

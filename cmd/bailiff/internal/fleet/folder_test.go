@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -160,6 +161,19 @@ func TestInit(t *testing.T) {
 	// A second fleet in the same folder is refused.
 	if _, stderr, status := run(t, "init", dir, "--server", "h", "a"); status != 1 || !strings.Contains(stderr, "holds a fleet already") || !strings.Contains(stderr, "bailiff fleet add") {
 		t.Errorf("status %d: %s", status, stderr)
+	}
+}
+
+// TestManyHosts: what to do is told once for many hosts.
+func TestManyHosts(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "shop")
+	args := []string{"init", dir, "--server", "hub.example.org"}
+	for i := range mostSteps + 1 {
+		args = append(args, "web"+strconv.Itoa(i))
+	}
+	out := mustRun(t, args...)
+	if !strings.Contains(out, "2. 11 hosts: move "+dir+"/hosts/HOST.json to each") || strings.Contains(out, "host web1") {
+		t.Error(out)
 	}
 }
 

@@ -111,7 +111,7 @@ func parseHosts(words []string) (l []newHost, err error) {
 // add adds hosts and writes all files.
 func (f *Folder) add(hosts []newHost) (*result, error) {
 	var members []*hub.Member
-	var steps []string
+	var names []string
 	for _, h := range hosts {
 		if _, ok := f.Hosts[h.name]; ok {
 			return nil, cli.WithHint(fmt.Errorf("host %s is in the fleet already", h.name), "new keys for it: bailiff fleet rotate %s %s", f.dir, h.name)
@@ -121,7 +121,7 @@ func (f *Folder) add(hosts []newHost) (*result, error) {
 		if err != nil {
 			return nil, err
 		}
-		members, steps = append(members, m), append(steps, f.hostStep(h.name))
+		members, names = append(members, m), append(names, h.name)
 	}
 	if len(f.Hosts) > fleet.MaxHosts {
 		return nil, fmt.Errorf("a fleet has %d hosts at most", fleet.MaxHosts)
@@ -129,7 +129,7 @@ func (f *Folder) add(hosts []newHost) (*result, error) {
 	if err := f.finish(time.Now(), members...); err != nil {
 		return nil, err
 	}
-	return f.result(append(f.serverSteps(), steps...)...), nil
+	return f.result(append(f.serverSteps(), f.hostSteps(names...)...)...), nil
 }
 
 // change opens a folder for a command that changes it and prints the result.
@@ -199,7 +199,7 @@ func rotateCommand() *cli.Command {
 			if err := f.finish(time.Now(), m); err != nil {
 				return nil, err
 			}
-			return f.result(append(f.serverSteps(), f.hostStep(name),
+			return f.result(append(append(f.serverSteps(), f.hostSteps(name)...),
 				fmt.Sprintf("then revoke the old keys: bailiff fleet rotate --finish %s %s", f.dir, name))...), nil
 		})
 	})
