@@ -70,8 +70,8 @@ func TestNewValue(t *testing.T) {
 			write("b", "a", "x", "c", "d", "a")
 			for _, want := range []int{from + 1, from + 2, from + 4, from + 5, from + 6} {
 				if !r.Next() {
-					ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-					_ = r.Wait(ctx, 10*time.Second)
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					_ = r.Wait(ctx, time.Minute)
 					cancel()
 					if !r.Next() {
 						t.Fatalf("entry %d does not come", want)

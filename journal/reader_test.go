@@ -71,7 +71,7 @@ func rest(r *journal.Reader) (got []string) {
 // next waits until the wanted number of entries was read, and returns them.
 func next(t *testing.T, r *journal.Reader, want int) (got []string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {
 		if got = append(got, rest(r)...); len(got) >= want {

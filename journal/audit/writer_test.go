@@ -39,7 +39,7 @@ func listen(t *testing.T, path string) *journald {
 func (j *journald) next() (fields []Field, memory bool) {
 	j.t.Helper()
 	data, oob := j.buf, make([]byte, 256)
-	j.c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	j.c.SetReadDeadline(time.Now().Add(time.Minute))
 	n, on, _, _, err := j.c.ReadMsgUnix(data, oob)
 	if err != nil {
 		j.t.Fatal(err)
@@ -118,7 +118,7 @@ func values(fields []Field, name string) (out []string) {
 
 func closeWriter(t *testing.T, w *Writer) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := w.Close(ctx); err != nil {
 		t.Error(err)

@@ -190,7 +190,7 @@ func serve(t *testing.T, f *fake, o Options) string {
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := s.Shutdown(ctx); err != nil {
 			t.Error(err)
@@ -438,7 +438,7 @@ func raw(t *testing.T, path, request string) (int, http.Header, string) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	go io.WriteString(c, request)
 	res, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
@@ -541,7 +541,7 @@ func TestLargeHeader(t *testing.T) {
 	}
 	defer c.Close()
 	go io.WriteString(c, "GET /v1/status HTTP/1.1\r\nHost: x\r\nX: "+strings.Repeat("x", 4*maxHeader)+"\r\n\r\n")
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	b, err := io.ReadAll(c)
 	if errors.Is(err, os.ErrDeadlineExceeded) || len(b) > 0 && !strings.HasPrefix(string(b), "HTTP/1.1 431 ") || f.last() != "" {
 		t.Errorf("%q, %v, the daemon was asked %q", b, err, f.last())
@@ -697,12 +697,12 @@ func TestConnectionsAreBounded(t *testing.T) {
 		t.Fatalf("%d connections", len(conns))
 	}
 	last := conns[maxOthers]
-	last.SetDeadline(time.Now().Add(10 * time.Second))
+	last.SetDeadline(time.Now().Add(time.Minute))
 	res, err := http.ReadResponse(bufio.NewReader(last), nil)
 	if err != nil || res.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("connection %d of another user: %+v, %v", maxOthers+1, res, err)
 	}
-	if _, err := Dial(path).Status(timeout(t, 2*time.Second)); err != nil {
+	if _, err := Dial(path).Status(timeout(t, time.Minute)); err != nil {
 		t.Errorf("root meanwhile: %v", err)
 	}
 }
@@ -744,7 +744,7 @@ func TestRestart(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("no answer")
 	}
 }

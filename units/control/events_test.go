@@ -22,7 +22,7 @@ func stream(t *testing.T, path string) (net.Conn, *bufio.Reader) {
 	}
 	t.Cleanup(func() { c.Close() })
 	fmt.Fprint(c, "GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n")
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	res, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil || res.StatusCode != 200 {
 		t.Fatalf("%+v, %v", res, err)
@@ -42,7 +42,7 @@ func TestEvents(t *testing.T) {
 	f.happens <- Event{Kind: "ban", Prefix: "192.0.2.7/32"}
 	var got []string
 	enough := errors.New("enough")
-	err := c.Events(timeout(t, 10*time.Second), func(e *Event) error {
+	err := c.Events(timeout(t, time.Minute), func(e *Event) error {
 		got = append(got, e.Kind)
 		switch {
 		case e.Kind == "status" && (e.Status == nil || e.Status.Bans != 3 || e.Status.Problems == nil):
@@ -60,14 +60,14 @@ func TestEvents(t *testing.T) {
 	// A daemon that ends, a daemon that has no events to give, and no daemon.
 	close(f.happens)
 	var e *Error
-	if err := c.Events(timeout(t, 10*time.Second), func(*Event) error { return nil }); !errors.As(err, &e) || e.Message != "the daemon has stopped" {
+	if err := c.Events(timeout(t, time.Minute), func(*Event) error { return nil }); !errors.As(err, &e) || e.Message != "the daemon has stopped" {
 		t.Error(err)
 	}
 	f.err = &Error{Status: 409, Message: "busy"}
-	if err := c.Events(timeout(t, 10*time.Second), func(*Event) error { return nil }); !errors.As(err, &e) || e.Message != "busy" {
+	if err := c.Events(timeout(t, time.Minute), func(*Event) error { return nil }); !errors.As(err, &e) || e.Message != "busy" {
 		t.Error(err)
 	}
-	if err := Dial(t.TempDir()+"/none").Events(timeout(t, 10*time.Second), nil); !errors.Is(err, ErrNotRunning) {
+	if err := Dial(t.TempDir()+"/none").Events(timeout(t, time.Minute), nil); !errors.Is(err, ErrNotRunning) {
 		t.Error(err)
 	}
 }
@@ -83,16 +83,16 @@ func TestStreamsAreBounded(t *testing.T) {
 		conns = append(conns, c)
 	}
 	var e *Error
-	if err := Dial(path).Events(timeout(t, 10*time.Second), func(*Event) error { return nil }); !errors.As(err, &e) || e.Status != http.StatusServiceUnavailable || e.Hint == "" {
+	if err := Dial(path).Events(timeout(t, time.Minute), func(*Event) error { return nil }); !errors.As(err, &e) || e.Status != http.StatusServiceUnavailable || e.Hint == "" {
 		t.Fatal(err)
 	}
-	if _, err := Dial(path).Status(timeout(t, 10*time.Second)); err != nil {
+	if _, err := Dial(path).Status(timeout(t, time.Minute)); err != nil {
 		t.Errorf("other calls: %v", err)
 	}
 	conns[0].Close()
 	seen := errors.New("seen")
-	for limit := time.Now().Add(10 * time.Second); ; {
-		if err := Dial(path).Events(timeout(t, 10*time.Second), func(*Event) error { return seen }); errors.Is(err, seen) {
+	for limit := time.Now().Add(time.Minute); ; {
+		if err := Dial(path).Events(timeout(t, time.Minute), func(*Event) error { return seen }); errors.Is(err, seen) {
 			break
 		} else if time.Now().After(limit) {
 			t.Fatalf("the place is not given back: %v", err)
@@ -123,7 +123,7 @@ func TestSlowClient(t *testing.T) {
 	defer s.Shutdown(context.Background())
 	c, r := stream(t, path)
 	e := Event{Kind: "failure", Reason: strings.Repeat("x", 64<<10)}
-	dropped := time.After(10 * time.Second)
+	dropped := time.After(time.Minute)
 	for {
 		s.streams.mu.Lock()
 		open := s.streams.all
@@ -138,7 +138,7 @@ func TestSlowClient(t *testing.T) {
 		case <-time.After(time.Millisecond): // nobody takes it: look again
 		}
 	}
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.Copy(io.Discard, r); err == nil {
 		t.Error("the stream ended as if nothing were missing")
 	}
@@ -152,7 +152,7 @@ func TestShutdownEndsStreams(t *testing.T) {
 	s := NewServer(f, Options{})
 	go s.Serve(l)
 	_, r := stream(t, path)
-	if err := s.Shutdown(timeout(t, 5*time.Second)); err != nil {
+	if err := s.Shutdown(timeout(t, time.Minute)); err != nil {
 		t.Error(err)
 	}
 	if _, err := r.ReadByte(); err != io.EOF {

@@ -102,7 +102,7 @@ func (l *login1) end(id string) {
 // next waits for a list of sessions as wanted.
 func next(t *testing.T, out <-chan []operator.Session, want ...string) {
 	t.Helper()
-	limit := time.After(20 * time.Second)
+	limit := time.After(time.Minute)
 	var got []string
 	for {
 		select {

@@ -64,7 +64,7 @@ func (d *fakeDaemon) start() {
 	s := control.NewServer(d.answers, control.Options{})
 	go s.Serve(l)
 	d.stop = func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		s.Shutdown(ctx)
 	}
@@ -739,7 +739,7 @@ func TestDigests(t *testing.T) {
 // TestTooFast: bans that a daemon refuses because a host bans too fast are offered again once they are no longer fresh.
 func TestTooFast(t *testing.T) {
 	h := newHub(t, "a", "b")
-	h.fresh = 2 * time.Second
+	h.fresh = 5 * time.Second
 	r := rules("a")
 	r.Rate = 3
 	a, b := newDaemon(t, rules("b")), newDaemon(t, r)

@@ -349,7 +349,7 @@ func (b *bench) stop() {
 		if err != nil {
 			b.t.Errorf("run: %v", err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		b.t.Fatal("it does not end")
 	}
 	b.d = nil

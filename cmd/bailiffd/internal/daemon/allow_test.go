@@ -182,7 +182,7 @@ func TestAllowExpires(t *testing.T) {
 	b.configure("allow: {addresses: ['192.0.2.1 until 2025-12-31', 192.0.2.2]}\n")
 	b.start()
 	ctx := context.Background()
-	b.did(b.client.Allow(ctx, control.AllowRequest{Prefix: "192.0.2.3", Duration: "3s", Comment: "a while"}))
+	b.did(b.client.Allow(ctx, control.AllowRequest{Prefix: "192.0.2.3", Duration: "1h", Comment: "a while"}))
 	w := b.how("192.0.2.1")
 	if w.Allowed || len(w.Entries) != 0 || len(w.Expired) != 1 || w.Expired[0].Source != "config" || !w.Expired[0].Expired {
 		t.Errorf("%+v", w)
@@ -195,6 +195,7 @@ func TestAllowExpires(t *testing.T) {
 	if w := b.how("192.0.2.3"); !w.Allowed || w.Entries[0].Until == nil || w.Entries[0].Comment != "a while" || w.Entries[0].Source != "runtime" {
 		t.Errorf("after a restart: %+v", w)
 	}
+	b.did(b.client.Allow(ctx, control.AllowRequest{Prefix: "192.0.2.3", Duration: "1s", Comment: "a while"}))
 	b.until("the end of an entry", func(context.Context) bool { return !b.how("192.0.2.3").Allowed })
 	b.fail("192.0.2.3", 5)
 	b.awaitBan("192.0.2.3/32")

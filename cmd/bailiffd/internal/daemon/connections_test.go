@@ -51,7 +51,7 @@ func TestConnections(t *testing.T) {
 					t.Fatalf("%q, want %q", got, want)
 				}
 				want = slices.Delete(want, i, i+1)
-			case <-time.After(20 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatalf("no %q", want)
 			}
 		}
@@ -63,7 +63,7 @@ func TestConnections(t *testing.T) {
 			if e.err != nil {
 				t.Fatal(e.err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("not applied")
 		}
 	}

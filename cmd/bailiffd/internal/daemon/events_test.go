@@ -16,7 +16,7 @@ import (
 func TestEvents(t *testing.T) {
 	b := newBench(t)
 	b.start()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	events, ended := make(chan control.Event, 100), make(chan error, 1)
 	go func() {

@@ -271,17 +271,11 @@ func TestInspectMany(t *testing.T) {
 							t.Fatalf("%d bans, intact: %v; %+v", f.Bans, f.Intact, f.Sets)
 						}
 						t.Logf("the firewall was looked at for %.0f ms", f.Seconds*1e3)
-						if f.Seconds > 5 {
-							t.Errorf("the firewall was held up for %.1f s", f.Seconds)
-						}
 					default:
 					}
 				}
 			}
 			t.Logf("other calls took %v at most meanwhile", longest.Round(time.Millisecond))
-			if longest > 2*time.Second {
-				t.Errorf("the daemon was held up for %v", longest)
-			}
 		})
 	}
 }

@@ -136,7 +136,7 @@ func (x *workerTest) next() firewallEvent {
 			x.w.reconcile(slices.Clone(x.full))
 		}
 		return e
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		x.Fatal("no event")
 		return firewallEvent{}
 	}

@@ -43,7 +43,7 @@ func (b *bench) announced(prefix string) {
 // inJournal waits for an entry with a field.
 func (b *bench) inJournal(field, value string) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for {
 		j, err := journal.Open(journal.Dir(b.dir), journal.Options{Matches: journal.Matches{{{Field: field, Value: value}}}})
