@@ -16,6 +16,7 @@ package fleet
 
 import (
 	"cmp"
+	"iter"
 	"math"
 	"net/netip"
 	"slices"
@@ -235,8 +236,8 @@ func (b *Bans) effect(k prefix.Key, now int64) Change {
 		if x.lifted || x.end <= now {
 			continue
 		}
-		if x.host == together { // many hosts have voted
-			joint = x.end
+		if x.host == together || b.rules.Votes == 1 { // many hosts have voted, or one suffices
+			joint = max(joint, x.end)
 			continue
 		}
 		group := b.rules.Hosts[b.hosts[x.host].name]
@@ -247,7 +248,7 @@ func (b *Bans) effect(k prefix.Key, now int64) Change {
 			votes[at].end = max(votes[at].end, x.end)
 		}
 	}
-	if len(votes) >= b.rules.Votes {
+	if b.rules.Votes > 1 && len(votes) >= b.rules.Votes {
 		slices.SortFunc(votes, func(v, w vote) int { return cmp.Compare(w.end, v.end) })
 		joint = max(joint, votes[b.rules.Votes-1].end)
 	}
@@ -264,21 +265,11 @@ func (b *Bans) effect(k prefix.Key, now int64) Change {
 // Effect returns what is in effect for a prefix now.
 func (b *Bans) Effect(p netip.Prefix, now int64) Change { return b.effect(prefix.OfPrefix(p), now) }
 
-// InEffect yields the prefixes that are banned now, in no order.
-func (b *Bans) InEffect(now int64) func(yield func(Change) bool) {
-	return b.each(now, func(c *Change) bool { return c.Banned })
-}
-
-// Clashes yields the prefixes that would be banned now if the allow list did not forbid it, in no order.
-func (b *Bans) Clashes(now int64) func(yield func(Change) bool) {
-	return b.each(now, func(c *Change) bool { return c.Allowed })
-}
-
-// each yields what is in effect now for the prefixes that pick selects.
-func (b *Bans) each(now int64, pick func(*Change) bool) func(yield func(Change) bool) {
+// Effects yields what is in effect now, in no order: prefixes that are banned, and those that would be if the allow list did not forbid it.
+func (b *Bans) Effects(now int64) iter.Seq[Change] {
 	return func(yield func(Change) bool) {
 		for k := range b.first {
-			if c := b.effect(k, now); pick(&c) && !yield(c) {
+			if c := b.effect(k, now); (c.Banned || c.Allowed) && !yield(c) {
 				return
 			}
 		}

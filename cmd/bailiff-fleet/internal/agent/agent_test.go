@@ -189,8 +189,10 @@ func (d *fakeDaemon) unban(addr string, told bool) {
 func (d *fakeDaemon) banned() (l []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for c := range d.others.InEffect(time.Now().UnixMicro()) {
-		l = append(l, c.Prefix.Addr().String())
+	for c := range d.others.Effects(time.Now().UnixMicro()) {
+		if c.Banned {
+			l = append(l, c.Prefix.Addr().String())
+		}
 	}
 	slices.Sort(l)
 	return l

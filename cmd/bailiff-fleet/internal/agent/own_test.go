@@ -137,7 +137,7 @@ func TestOwn(t *testing.T) {
 					for k := range o.wanted {
 						want[k.prefix.Prefix()] = true
 					}
-					for c := range host.InEffect(real) {
+					for c := range host.Effects(real) {
 						if !want[c.Prefix] {
 							t.Fatalf("seed %d: %s is banned by others, but not here", seed, c.Prefix)
 						}

@@ -144,8 +144,10 @@ func (f *firewallControl) wanted() []firewall.Ban {
 			}
 		}
 	}
-	for c := range f.others.bans.InEffect(time.Now().UnixMicro()) {
-		want = append(want, f.fleetBan(c))
+	for c := range f.others.bans.Effects(time.Now().UnixMicro()) {
+		if c.Banned {
+			want = append(want, f.fleetBan(c))
+		}
 	}
 	return append(want, f.carriedNow()...)
 }

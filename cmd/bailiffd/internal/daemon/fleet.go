@@ -200,11 +200,10 @@ func (a *controlAPI) Fleet(ctx context.Context) (s *control.FleetStatus, err err
 		b, now := a.d.others.bans, time.Now().UnixMicro()
 		r, together := b.Roster(), a.d.togetherStatus()
 		s = &control.FleetStatus{Together: together, Agent: a.d.others.agent, Roster: control.FleetHostsSet{Used: a.d.conf.Fleet.Roster, Fleet: r.Fleet, Serial: r.Serial, Hosts: len(r.Hosts)}, Votes: a.d.conf.Fleet.Votes, Bans: b.Len()}
-		for range b.InEffect(now) {
-			s.InEffect++
-		}
-		for c := range b.Clashes(now) {
-			if s.Clashes.Count++; len(s.Clashes.Some) < firewall.MaxListed {
+		for c := range b.Effects(now) {
+			if c.Banned {
+				s.InEffect++
+			} else if s.Clashes.Count++; len(s.Clashes.Some) < firewall.MaxListed {
 				s.Clashes.Some = append(s.Clashes.Some, c.Prefix.String())
 			}
 		}
