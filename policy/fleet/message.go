@@ -60,7 +60,7 @@ func Sign(n *News, key ed25519.PrivateKey) (*Message, error) {
 
 // Unsigned is Sign without the signature. The same news gives the same message.
 func Unsigned(n *News) (*Message, error) {
-	if !ValidHost(n.Host) || n.Jail == "" || len(n.Jail) > maxJail || !isToken(n.Jail) || !n.Prefix.IsValid() {
+	if !ValidHost(n.Host) || !validJail(n.Jail) || !n.Prefix.IsValid() {
 		return nil, fmt.Errorf("news about %v of host %q and jail %q cannot be sent", n.Prefix, n.Host, n.Jail)
 	}
 	p := payload{1, n.Since, n.Until, n.Lifted, n.Reason, n.Failures}
@@ -115,7 +115,7 @@ func (m *Message) sender(subject string, most int, keys func(host string) []ed25
 // openMessage is Open; proven says that the signature has been checked.
 func openMessage(m *Message, keys func(host string) []ed25519.PublicKey, proven bool) (*News, error) {
 	part := strings.Split(m.Subject, ".")
-	if len(part) != 4 || part[0] != "ban" || !ValidHost(part[1]) || part[2] == "" || len(part[2]) > maxJail || !isToken(part[2]) {
+	if len(part) != 4 || part[0] != "ban" || !ValidHost(part[1]) || !validJail(part[2]) {
 		return nil, ErrSubject
 	}
 	p, err := netip.ParsePrefix(strings.ReplaceAll(part[3], "_", "."))
@@ -138,8 +138,17 @@ func openMessage(m *Message, keys func(host string) []ed25519.PublicKey, proven 
 	if v.Until == 0 || v.Until > farFuture {
 		v.Until = Forever
 	}
-	if v.Since <= 0 || v.Since > farFuture || v.Until < 0 || !isText(v.Reason, MaxReason) { // times that no calendar has, for one
+	n := &News{Host: part[1], Jail: part[2], Prefix: p, Since: v.Since, Until: v.Until, Lifted: v.Lifted, Reason: v.Reason, Failures: v.Failures}
+	if !n.valid() {
 		return nil, ErrPayload
 	}
-	return &News{Host: part[1], Jail: part[2], Prefix: p, Since: v.Since, Until: v.Until, Lifted: v.Lifted, Reason: v.Reason, Failures: v.Failures}, nil
+	return n, nil
 }
+
+// valid reports whether a host may say this: nothing that no calendar has, for one.
+func (n *News) valid() bool {
+	return validJail(n.Jail) && n.Since > 0 && n.Since <= farFuture && n.Until >= 0 && isText(n.Reason, MaxReason)
+}
+
+// validJail reports whether a jail of another host may have this name.
+func validJail(s string) bool { return s != "" && len(s) <= maxJail && isToken(s) }

@@ -127,7 +127,7 @@ func TestOpenAll(t *testing.T) {
 		for _, at := range []int{0, batchSize - 1, batchSize, len(good) - 1} {
 			l := slices.Clone(good)
 			do(&l[at])
-			got, errs := OpenAll(l, one, nil)
+			got, errs := OpenAll(l, one)
 			for i := range l {
 				want, err := Open(&l[i], one)
 				if err != errs[i] || (want == nil) != (got[i] == nil) || want != nil && *want != *got[i] {
@@ -162,7 +162,7 @@ func BenchmarkOpen(b *testing.B) {
 	})
 	b.Run("of a batch", func(b *testing.B) {
 		for i := 0; i < b.N; i += len(l) {
-			if _, errs := OpenAll(l, keys, nil); errs[0] != nil {
+			if _, errs := OpenAll(l, keys); errs[0] != nil {
 				b.Fatal(errs[0])
 			}
 		}

@@ -66,7 +66,7 @@ type Agent struct {
 	accepted, latest atomic.Int64
 
 	fresh        time.Duration // the constant, except in tests
-	listInterval time.Duration // likewise
+	pageInterval time.Duration // likewise
 	countEvery   time.Duration // fleet.SummaryInterval, except in tests
 	laterAt      time.Time     // when everything is read again: see readLater
 	laterWait    time.Duration
@@ -77,7 +77,7 @@ type Agent struct {
 // New makes an agent.
 func New(o Options) *Agent {
 	a := &Agent{
-		Options: o, key: o.Member.Key.Private(), fresh: fresh, listInterval: listInterval, countEvery: fleet.SummaryInterval, link: &link{log: o.Log, answerTime: fetchTime},
+		Options: o, key: o.Member.Key.Private(), fresh: fresh, pageInterval: pageInterval, countEvery: fleet.SummaryInterval, link: &link{log: o.Log, answerTime: fetchTime},
 		snapshot: make(chan map[ownKey]ownBan), lifted: make(chan []liftedBan), changes: make(chan *control.Event, 256), seen: make(chan seenNews, 1024),
 		toDaemon: make(chan []fleet.News, 2), reread: make(chan struct{}, 1), newRoster: make(chan struct{}, 1),
 		summaries: make(chan stored, 1024), asks: make(chan *control.Event, 16), evidence: make(chan stored, 64),

@@ -212,7 +212,7 @@ func (d *fakeDaemon) wait(want ...string) {
 
 func eventually(t *testing.T, f func() error) {
 	t.Helper()
-	for deadline := time.Now().Add(90 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		err := f()
 		if err == nil {
 			return
@@ -249,8 +249,8 @@ func (h *testHub) run(name string, d *fakeDaemon) (a *Agent, stop func()) {
 			h.t.Logf("%s: %s", name, s)
 		}
 	}})
-	if h.listInterval != 0 {
-		a.listInterval = h.listInterval
+	if h.pageInterval != 0 {
+		a.pageInterval = h.pageInterval
 	}
 	if h.fresh != 0 {
 		a.fresh = h.fresh
@@ -695,47 +695,110 @@ func TestGivenOnce(t *testing.T) {
 	b.wait(want...)
 }
 
-// TestDigests: a host lists digests of the messages that it has sent, and a host that reads them all uses the lists.
-func TestDigests(t *testing.T) {
-	h := newHub(t, "a", "b")
-	h.listInterval = time.Millisecond
-	a, b := newDaemon(t, rules()), newDaemon(t, rules("a"))
-	var want []string
-	for i := range 2*leastKnown + 7 {
-		want = append(want, fmt.Sprintf("192.0.%d.%d", i/250, i%250))
-		a.ban(want[i], time.Hour)
-	}
-	h.run("a", a)
-	member := h.members["b"]
+// pages returns what the pages in the hub say, as a member reads them, and the messages.
+func (h *testHub) pages(name string) (map[string]fleet.News, []*nats.Msg) {
+	h.t.Helper()
+	member := h.members[name]
 	reads := New(Options{Member: member, Log: func(string) {}})
-	if err := reads.link.open(t.Context(), member, reads.roster.Load); err != nil {
-		t.Fatal(err)
+	if err := reads.link.open(h.t.Context(), member, reads.roster.Load); err != nil {
+		h.t.Fatal(err)
 	}
 	defer reads.link.nc.Close()
 	js, err := jetstream.NewWithAPIPrefix(reads.link.nc, apiPrefix)
 	if err != nil {
-		t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	r := &reader{Agent: reads, js: js}
-	if err := r.fetchRoster(t.Context()); err != nil {
-		t.Fatal(err)
+	if err := r.fetchRoster(h.t.Context()); err != nil {
+		h.t.Fatal(err)
 	}
-	eventually(t, func() error {
-		if n := r.fetchDigests(t.Context()).Len(); n != len(want) {
-			return fmt.Errorf("%d digests, want %d", n, len(want))
+	all, raw := map[string]fleet.News{}, []*nats.Msg{}
+	err = reads.link.fetch(h.t.Context(), js, 1, fleet.PagesSubject, func(l []stored) error {
+		for i := range l {
+			m := l[i].message()
+			raw = append(raw, h.signed(&m))
+			pages, rejected := fleet.OpenPages([]fleet.Message{m}, reads.roster.Load().of)
+			if rejected > 0 {
+				return fmt.Errorf("%s is rejected", l[i].subject)
+			}
+			for _, n := range pages[0].News {
+				all[n.Prefix.Addr().String()] = n
+			}
 		}
 		return nil
 	})
-	h.run("b", b)
-	b.wait(want...)
-	// A list does not keep a ban from ending.
-	for _, addr := range want[leastKnown:] {
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return all, raw
+}
+
+// TestPages: a host writes its bans to pages, and a host that reads everything reads these first; what they say is not given to the daemon
+// again. A page names no ban that was lifted, whatever the hub makes of the pages.
+func TestPages(t *testing.T) {
+	h := newHub(t, "a", "b", "c")
+	h.pageInterval = time.Millisecond
+	a := newDaemon(t, rules())
+	var want []string
+	for i := range 2*leastPaged + 7 {
+		want = append(want, fmt.Sprintf("192.0.%d.%d", i/250, i%250))
+		a.ban(want[i], time.Hour)
+	}
+	_, stop := h.run("a", a)
+	shows := func(want []string) {
+		t.Helper()
+		eventually(t, func() error {
+			all, _ := h.pages("b")
+			for _, addr := range want {
+				if _, ok := all[addr]; !ok {
+					return fmt.Errorf("%s of %d is not on %d pages", addr, len(want), len(all))
+				}
+			}
+			if len(all) != len(want) {
+				return fmt.Errorf("%d bans are on pages, want %d", len(all), len(want))
+			}
+			return nil
+		})
+	}
+	joins := func(name string, messages int, want []string) (stop func()) {
+		t.Helper()
+		d := newDaemon(t, rules("a"))
+		agent, stop := h.run(name, d)
+		d.wait(want...)
+		eventually(t, func() error {
+			if got, last := agent.read.Load(), agent.last.Load(); last == 0 || got != last || len(agent.toDaemon) > 0 {
+				return fmt.Errorf("%d of %d messages are read", got, last)
+			}
+			return nil
+		})
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if n := agent.rejected.Load(); d.posted != messages || n > 0 {
+			t.Errorf("the daemon was given %d pieces of news, want %d; %d messages are rejected", d.posted, messages, n)
+		}
+		return stop
+	}
+	shows(want)
+	joins("b", len(want), want)()
+
+	// Lifted: at once, and while the program did not run.
+	for _, addr := range want[2*leastPaged:] {
 		a.unban(addr, true)
 	}
-	b.wait(want[:leastKnown]...)
-	if n := reads.rejected.Load(); n != 0 {
-		t.Errorf("%d lists are rejected", n)
+	shows(want[:2*leastPaged])
+	_, old := h.pages("b")
+	stop()
+	for _, addr := range want[leastPaged : 2*leastPaged] {
+		a.unban(addr, true)
 	}
+	_, stop = h.run("a", a)
+	defer stop()
+	shows(want[:leastPaged])
+
+	// The hub brings old pages back.
+	h.publish("a", old...)
+	shows(want[:leastPaged])
+	joins("c", len(want), want[:leastPaged])
 }
 
 // TestTooFast: bans that a daemon refuses because a host bans too fast are offered again once they are no longer fresh.

@@ -36,21 +36,18 @@ func TestManyBans(t *testing.T) {
 	until := now.Add(48 * time.Hour)
 	for i, name := range names[1:] {
 		var l []*nats.Msg
+		var all []fleet.News
 		for n := range each {
 			p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i), byte(n >> 8), byte(n)}), 32)
-			l = append(l, h.message(name, &fleet.News{Host: name, Prefix: p, Jail: "sshd", Since: now.UnixMicro(), Until: until.UnixMicro(), Failures: 5, Reason: state.Failures}))
+			all = append(all, fleet.News{Host: name, Prefix: p, Jail: "sshd", Since: now.UnixMicro(), Until: until.UnixMicro(), Failures: 5, Reason: state.Failures})
+			l = append(l, h.message(name, &all[n]))
 		}
-		for i, some := 0, l; len(some) > 0; i++ { // as its publisher does
-			n := min(len(some), fleet.PageDigests)
-			var page []fleet.Message
-			for _, m := range some[:n] {
-				page = append(page, fleet.Message{Subject: m.Subject, Payload: m.Data})
-			}
-			m, err := fleet.SignDigests(name, i, page, h.members[name].Key.Private())
+		for i := 0; len(all) > 0; i++ { // as its publisher does
+			m, n, err := fleet.SignPage(name, i, all, h.members[name].Key.Private())
 			if err != nil {
 				t.Fatal(err)
 			}
-			l, some = append(l, h.signed(m)), some[n:]
+			l, all = append(l, h.signed(m)), all[n:]
 		}
 		h.publish(name, l...)
 	}

@@ -47,7 +47,7 @@ type testHub struct {
 	op                  ed25519.PrivateKey
 	trust               hub.Trust
 	roster              hub.Roster
-	fresh, listInterval time.Duration // of agents; 0: as usual
+	fresh, pageInterval time.Duration // of agents; 0: as usual
 	answerTime          time.Duration
 }
 

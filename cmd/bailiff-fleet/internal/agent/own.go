@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -15,8 +16,8 @@ const byHand = "by hand"
 // refreshAge is how old a message about a ban in force may become before it is sent again: the hub removes messages after MaxAge.
 const refreshAge = maxAge / 3
 
-// leastListed is the fewest messages worth a list of digests: see policy/fleet.
-const leastListed = 16
+// leastUnpaged is the fewest new messages worth writing pages: see policy/fleet.
+const leastUnpaged = 16
 
 // own compares the bans of this host with the hub's messages about them. It does no I/O.
 type own struct {
@@ -25,7 +26,16 @@ type own struct {
 	held   map[ownKey]heldBan
 	gone   map[ownKey]ownBan // ended early; kept until their original end, in case the hub loses its store
 
-	unlisted int // messages that the hub got since the last list of digests
+	unpaged int                // messages that the hub got since all pages were written
+	paged   map[int][]pagedBan // pages in the hub
+	stale   map[int]time.Time  // those to be written again, and when they were last sent
+	lifted  bool               // a ban has ended early since findStale
+}
+
+// pagedBan is a ban on a page.
+type pagedBan struct {
+	ownKey
+	until int64
 }
 
 type ownKey struct {
@@ -53,7 +63,7 @@ type heldBan struct {
 }
 
 func newOwn(host string) *own {
-	return &own{host: host, wanted: make(map[ownKey]ownBan), held: make(map[ownKey]heldBan), gone: make(map[ownKey]ownBan)}
+	return &own{host: host, wanted: make(map[ownKey]ownBan), held: make(map[ownKey]heldBan), gone: make(map[ownKey]ownBan), paged: make(map[int][]pagedBan), stale: make(map[int]time.Time)}
 }
 
 // counts reports whether others accept a message: not if it is from too far in the future.
@@ -93,8 +103,10 @@ func (o *own) later(k ownKey, b ownBan, now int64) ownBan {
 	return b
 }
 
-// difference returns the messages that would bring the hub up to date.
+// difference returns the messages that would bring the hub up to date, the most urgent last: the end of a ban that the hub never knew can
+// wait for everything else.
 func (o *own) difference(now int64) (l []fleet.News) {
+	var unknown []fleet.News
 	for k, b := range o.wanted {
 		if h, ok := o.held[k]; b.until > now && !(ok && h.has(&b, now)) {
 			b = o.later(k, b, now)
@@ -107,7 +119,9 @@ func (o *own) difference(now int64) (l []fleet.News) {
 		h, ok := o.held[k]
 		if began := b.began(); again || b.until <= now || ok && h.since > began {
 			delete(o.gone, k)
-		} else if !ok || h.since < began || h.since == began && !h.lifted {
+		} else if !ok {
+			unknown = append(unknown, o.news(k, b, true))
+		} else if h.since < began || h.since == began && !h.lifted {
 			l = append(l, o.news(k, b, true))
 		}
 	}
@@ -120,8 +134,8 @@ func (o *own) difference(now int64) (l []fleet.News) {
 			l = append(l, o.news(k, ownBan{since: h.since, until: h.until}, true))
 		}
 	}
-	slices.SortFunc(l, func(a, b fleet.News) int { return int(min(max(a.Since-b.Since, -1), 1)) })
-	return l
+	slices.SortFunc(l, func(a, b fleet.News) int { return cmp.Compare(a.Since, b.Since) })
+	return append(unknown, l...)
 }
 
 func (o *own) wants(k ownKey) bool { _, ok := o.wanted[k]; return ok }
@@ -153,6 +167,7 @@ func (o *own) ended(k ownKey, id string, now int64) (n fleet.News, early bool) {
 
 // end remembers a ban that ended early.
 func (o *own) end(k ownKey, b ownBan, now int64) {
+	o.lifted = true
 	if g := o.gone[k]; b.until > now && b.began() >= g.began() && len(o.gone) < maxOwn {
 		o.gone[k] = b
 	}
@@ -214,6 +229,8 @@ func (o *own) reset(now int64) {
 		}
 	}
 	clear(o.held)
+	clear(o.paged)
+	clear(o.stale)
 }
 
 // seen records a message of this host that the hub holds.
@@ -222,22 +239,57 @@ func (o *own) seen(n *fleet.News, seq uint64, sent int64) {
 	if h, ok := o.held[k]; ok && h.seq > seq {
 		return
 	}
-	o.unlisted++
+	o.unpaged++
 	o.held[k] = heldBan{since: n.Since, until: n.Until, lifted: n.Lifted, seq: seq, sent: sent}
 }
 
-// toList returns the bans whose messages the hub holds, once there are enough new ones to list digests again.
-func (o *own) toList(now int64) (l []ownKey) {
-	if o.unlisted < max(leastListed, len(o.held)/4) {
+// toPage returns the bans whose messages the hub holds, oldest first, once enough of them are new to write all pages again.
+func (o *own) toPage(now int64) (l []pagedBan) {
+	if o.unpaged < max(leastUnpaged, len(o.held)/4) {
 		return nil
 	}
-	o.unlisted = 0
+	o.unpaged = 0
 	for k, b := range o.wanted {
 		if h, ok := o.held[k]; ok && !h.lifted && h.has(&b, now) {
-			l = append(l, k)
+			l = append(l, pagedBan{k, b.until})
 		}
 	}
+	slices.SortFunc(l, func(a, b pagedBan) int { return cmp.Compare(o.held[a.ownKey].since, o.held[b.ownKey].since) })
 	return l
+}
+
+// seenPage records a page of this host that the hub holds.
+func (o *own) seenPage(p *fleet.Page) {
+	l := make([]pagedBan, len(p.News))
+	for i := range p.News {
+		l[i] = pagedBan{ownKey{prefix.OfPrefix(p.News[i].Prefix), p.News[i].Jail}, p.News[i].Until}
+	}
+	o.paged[p.Number] = l
+	delete(o.stale, p.Number)
+	o.lifted = true // perhaps: an old page came back
+}
+
+// onPage returns what a page of these bans says: those that have ended are left out.
+func (o *own) onPage(l []pagedBan) (news []fleet.News) {
+	for _, p := range l {
+		if b, ok := o.wanted[p.ownKey]; ok {
+			news = append(news, o.news(p.ownKey, b, false))
+		}
+	}
+	return news
+}
+
+// findStale finds pages with bans that have ended early.
+func (o *own) findStale(now int64) {
+	if !o.lifted {
+		return
+	}
+	o.lifted = false
+	for number, l := range o.paged {
+		if _, known := o.stale[number]; !known && slices.ContainsFunc(l, func(b pagedBan) bool { return b.until > now && !o.wants(b.ownKey) }) {
+			o.stale[number] = time.Time{}
+		}
+	}
 }
 
 // dropped forgets messages that the hub no longer holds: those before first.

@@ -3,6 +3,7 @@ package agent
 import (
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -13,13 +14,14 @@ import (
 )
 
 // TestOwn: whatever happens to a host's bans, and whatever the hub loses meanwhile, after a comparison the hub's messages make another host
-// ban exactly what is in force here; and a second comparison finds nothing. With every second seed the host's clock is set time and again,
-// and bans last long.
+// ban exactly what is in force here; and a second comparison finds nothing. Pages, which may be lost as well, change nothing about that.
+// With every second seed the host's clock is set time and again, and bans last long.
 func TestOwn(t *testing.T) {
 	for seed := range uint64(3000) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		o := newOwn("h")
 		held := map[ownKey]fleet.News{} // in the hub, which keeps the latest message of each subject
+		pages := map[int]*fleet.Page{}  // likewise
 		other := fleet.New(fleet.Rules{Hosts: map[string]string{"h": "h"}, MaxBans: 1 << 20, Longest: 1 << 62}, nil)
 		real, seq := int64(1e15), uint64(0)
 		var past []liftedBan  // bans that were lifted
@@ -35,6 +37,11 @@ func TestOwn(t *testing.T) {
 			seq++
 			o.seen(&n, seq, real)
 			other.Apply(n, real, false)
+		}
+		page := func(number int, l []pagedBan) {
+			p := &fleet.Page{Number: number, News: o.onPage(l)}
+			pages[number] = p
+			o.seenPage(p)
 		}
 		key := func() ownKey {
 			return ownKey{prefix.OfAddr(netip.AddrFrom4([4]byte{192, 0, 2, byte(r.IntN(4))})), []string{"sshd", "manual"}[r.IntN(2)]}
@@ -60,7 +67,7 @@ func TestOwn(t *testing.T) {
 					late = append(late, n)
 				}
 			}
-			switch r.IntN(8) {
+			switch r.IntN(9) {
 			case 0, 1, 2: // a ban, told or not
 				b := ownBan{since: now, until: now + long/100 + r.Int64N(long), failures: 5, reason: state.Failures}
 				if old, ok := o.wanted[k]; ok && (steps || r.IntN(2) == 0) { // prolonged
@@ -91,8 +98,28 @@ func TestOwn(t *testing.T) {
 					seq++
 					o.seen(&n, seq, real)
 				}
+				for number, p := range pages {
+					if r.IntN(2) == 0 {
+						delete(pages, number)
+					} else {
+						o.seenPage(p)
+					}
+				}
+			case 8: // pages are written; some are lost
+				o.unpaged = 1000
+				number := 0
+				for l := range slices.Chunk(o.toPage(now), 2) {
+					if r.IntN(4) > 0 {
+						page(number, l)
+					}
+					number++
+				}
 			case 5: // the program ends and begins anew
 				o.held, o.gone = map[ownKey]heldBan{}, map[ownKey]ownBan{}
+				o.paged, o.stale, o.lifted = map[int][]pagedBan{}, map[int]time.Time{}, false
+				for _, p := range pages {
+					o.seenPage(p)
+				}
 				for _, n := range held {
 					seq++
 					o.seen(&n, seq, real)
@@ -128,7 +155,22 @@ func TestOwn(t *testing.T) {
 				if l := o.difference(now); len(l) > 0 {
 					t.Fatalf("seed %d: a second comparison finds %+v", seed, l)
 				}
+				o.findStale(now)
+				for number := range o.stale {
+					page(number, o.paged[number])
+				}
+				if o.findStale(now); len(o.stale) > 0 {
+					t.Fatalf("seed %d: written again, but still stale: %v", seed, o.stale)
+				}
 				late := fleet.New(fleet.Rules{Hosts: map[string]string{"h": "h"}, MaxBans: 1 << 20, Longest: 1 << 62}, nil)
+				for number, p := range pages {
+					for _, n := range p.News {
+						if n.Until > now && !o.wants(ownKey{prefix.OfPrefix(n.Prefix), n.Jail}) {
+							t.Fatalf("seed %d: page %d names %s, which is not banned", seed, number, n.Prefix)
+						}
+						late.Apply(n, real, false)
+					}
+				}
 				for _, n := range held {
 					late.Apply(n, real, false)
 				}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -18,9 +19,9 @@ const (
 	// window is how many messages may be in flight to the hub. The hub drops what it cannot store soon.
 	window = 256
 
-	// Limits of lists of digests: how often, and how many at once.
-	listInterval = time.Minute
-	listsAtOnce  = 64
+	// Limits of pages: how often all are written, and how many at once.
+	pageInterval = time.Minute
+	pagesAtOnce  = 64
 
 	// lostAfter is when messages count as lost if none has come back from the hub. It doubles each time, since sending again makes a slow
 	// line even slower.
@@ -34,6 +35,7 @@ const (
 // seenNews is what the reader saw of this host's own messages.
 type seenNews struct {
 	news     *fleet.News
+	page     *fleet.Page
 	seq      uint64
 	sent     time.Time
 	reset    bool   // everything is read again from here on
@@ -50,9 +52,9 @@ type publisher struct {
 	complete bool                // what the hub holds is known
 	backlog  []fleet.News        // to be sent, the last one first
 	sent     map[ownKey]sentNews // not yet seen
-	toList   []ownKey            // whose digests are to be listed
-	list     int                 // number of the next list
-	listed   time.Time           // when the lists were begun
+	toPage   []pagedBan          // bans to be written to pages
+	page     int                 // number of the next page
+	paged    time.Time           // when the pages were begun
 	back     time.Time           // when the hub last said anything about a message
 	lostWait time.Duration
 	refused  bool             // the hub stores nothing: single messages show when it does again
@@ -96,7 +98,7 @@ func (p *publisher) run(ctx context.Context) {
 		case <-tick.C:
 			p.alive.Store(time.Now().UnixNano())
 			p.lost()
-			p.writeLists()
+			p.writePages()
 		}
 		p.pump()
 		p.waiting.Store(int64(len(p.backlog) + len(p.sent)))
@@ -113,6 +115,8 @@ func (p *publisher) see(s *seenNews) {
 		p.complete = true
 		p.own.dropped(s.first, time.Now().UnixMicro())
 		p.reconcile()
+	case s.page != nil:
+		p.own.seenPage(s.page)
 	default:
 		sent := s.sent
 		if now := time.Now(); sent.IsZero() || sent.After(now) {
@@ -207,37 +211,47 @@ func (p *publisher) send(m *fleet.Message, until int64, reply string) bool {
 	return p.link.nc.PublishMsg(&nats.Msg{Subject: m.Subject, Reply: reply, Data: m.Payload, Header: h}) == nil
 }
 
-// writeLists sends lists of digests of this host's messages in the hub, for hosts that will read all of them. Losing one does no harm.
-// Called once a second, it sends some at a time.
-func (p *publisher) writeLists() {
+// writePages sends pages with this host's bans that the hub holds, for hosts that will read all of them. Pages that name a ban which was
+// lifted are written again, until the hub has them; for the others, losing one does no harm. Called once a second, it sends some at a time.
+func (p *publisher) writePages() {
 	if !p.have || !p.complete || len(p.backlog)+len(p.sent) > 0 || p.refused || !p.link.connected() {
 		return
 	}
 	now := time.Now()
-	if len(p.toList) == 0 && now.Sub(p.listed) >= p.listInterval {
-		p.toList, p.list, p.listed = p.own.toList(now.UnixMicro()), 0, now
+	if len(p.toPage) == 0 && now.Sub(p.paged) >= p.pageInterval {
+		p.toPage, p.page, p.paged = p.own.toPage(now.UnixMicro()), 0, now
 	}
-	for range listsAtOnce {
-		if len(p.toList) == 0 {
-			return
+	left := pagesAtOnce
+	p.own.findStale(now.UnixMicro())
+	for number, at := range p.own.stale {
+		if left > 0 && now.Sub(at) > lostAfter {
+			p.own.stale[number] = now
+			p.writePage(number, p.own.paged[number])
+			left--
 		}
-		n := min(len(p.toList), fleet.PageDigests)
-		var l []fleet.Message
-		var until int64
-		for _, k := range p.toList[:n] {
-			b, ok := p.own.wanted[k]
-			if !ok {
-				continue
-			}
-			news := p.own.news(k, b, false)
-			if m, err := fleet.Unsigned(&news); err == nil {
-				l, until = append(l, *m), max(until, b.until)
-			}
-		}
-		m, err := fleet.SignDigests(p.own.host, p.list, l, p.key)
-		if err != nil || !p.send(m, until, "") {
-			return
-		}
-		p.toList, p.list = p.toList[n:], p.list+1
 	}
+	for ; left > 0 && len(p.toPage) > 0; left-- {
+		n := p.writePage(p.page, p.toPage)
+		p.toPage, p.page = p.toPage[n:], p.page+1
+	}
+}
+
+// writePage sends a page of the first of these bans, as many as fit, and returns how many those are. Bans that have ended are left out.
+func (p *publisher) writePage(number int, l []pagedBan) int {
+	some := p.own.onPage(l[:min(len(l), fleet.PageNews)])
+	m, n, err := fleet.SignPage(p.own.host, number, some, p.key)
+	if err != nil {
+		p.Log(err.Error())
+		return len(l)
+	}
+	until := time.Now().UnixMicro()
+	for _, x := range some[:n] {
+		until = max(until, x.Until)
+	}
+	p.send(m, until, "")
+	if n == len(some) {
+		return min(len(l), fleet.PageNews)
+	}
+	last := ownKey{prefix.OfPrefix(some[n-1].Prefix), some[n-1].Jail}
+	return 1 + slices.IndexFunc(l, func(b pagedBan) bool { return b.ownKey == last })
 }

@@ -28,8 +28,8 @@ const (
 	// readAgain is how often everything is read again, to find what the hub has lost silently.
 	readAgain = 12 * time.Hour
 
-	// leastKnown is the number of messages above which digests are read first.
-	leastKnown = 1000
+	// leastPaged is the number of messages above which pages are read first.
+	leastPaged = 1000
 
 	// maxHanded bounds the messages that are recognized when the hub sends them again, as it does after the loss of its data. Others are
 	// checked and handed on again.
@@ -61,8 +61,7 @@ type reader struct {
 	due     time.Time // of the next attempt
 	told    time.Time // when the publisher was last told what the hub holds
 	floods  floods
-	known   *fleet.Digests      // while everything is read
-	handed  map[uint64]struct{} // sums of messages that the daemon has been given since readAll
+	handed  map[uint64]struct{} // sums of messages whose news the daemon has been given since readAll
 	seed    maphash.Seed
 }
 
@@ -225,9 +224,8 @@ func (r *reader) catchUp(ctx, conn context.Context) error {
 		}
 	}
 	r.last.Store(last)
-	if last-first > leastKnown && r.whole {
-		r.known = r.fetchDigests(conn)
-		defer func() { r.known = nil }()
+	if last-first > leastPaged && r.whole {
+		r.fetchPages(ctx, conn)
 	}
 	if first <= last {
 		if err := r.fetched(ctx, conn, first); err != nil {
@@ -273,18 +271,25 @@ func (r *reader) fetched(ctx, conn context.Context, first uint64) error {
 	return <-failed
 }
 
-// fetchDigests reads lists of digests, which save checking signatures. Without them it only takes longer.
-func (r *reader) fetchDigests(ctx context.Context) *fleet.Digests {
-	var d fleet.Digests
-	_ = r.link.fetch(ctx, r.js, 1, fleet.DigestsSubject, func(l []stored) error {
+// fetchPages reads the bans of other hosts that are in pages and hands them on: the messages, which are read next, need not be checked then.
+// Without pages it only takes longer.
+func (r *reader) fetchPages(ctx, conn context.Context) {
+	_ = r.link.fetch(conn, r.js, 1, fleet.PagesSubject, func(l []stored) error {
 		some := make([]fleet.Message, 0, len(l))
 		for i := range l {
-			some = append(some, l[i].message())
+			if !r.isOwn(l[i].subject) { // it comes again
+				some = append(some, l[i].message())
+			}
 		}
-		r.rejected.Add(int64(d.Add(some, r.roster.Load().of)))
+		pages, rejected := fleet.OpenPages(some, r.roster.Load().of)
+		r.rejected.Add(int64(rejected))
+		for _, p := range pages {
+			if err := r.give(ctx, p.News, nil); err != nil {
+				return err
+			}
+		}
 		return nil
 	})
-	return &d
 }
 
 // sameStream reports whether the hub still holds the message at pos. A hub that was restored from an old copy, or has lost unwritten
@@ -351,20 +356,23 @@ func (r *reader) handOn(ctx context.Context, l []stored) error {
 	keep := l[:0:0]
 	var sums []uint64
 	for _, s := range l {
-		if fleet.IsDigests(s.subject) {
-			continue
-		}
-		sum := r.sum(&s)
+		sum := r.sum(s.subject, s.payload)
 		if _, handed := r.handed[sum]; handed {
 			continue
 		}
-		if r.isOwn(s.subject) || r.floods.admit(fleet.Sender(s.subject), time.Now()) {
+		switch own := r.isOwn(s.subject); {
+		case fleet.IsPage(s.subject):
+			if own {
+				if err := r.ownPage(ctx, s.message()); err != nil {
+					return err
+				}
+			}
+		case own, r.floods.admit(fleet.Sender(s.subject), time.Now()):
 			keep, sums = append(keep, s), append(sums, sum)
 		}
 	}
 	r.flooding.Store(r.floods.worst)
-	news, now := make([]fleet.News, 0, len(keep)), time.Now().UnixMicro()
-	var given []uint64
+	news, given := make([]fleet.News, 0, len(keep)), make([]uint64, 0, len(keep))
 	for i, o := range r.openAll(keep) {
 		switch {
 		case o.err != nil:
@@ -373,12 +381,40 @@ func (r *reader) handOn(ctx context.Context, l []stored) error {
 			if err := r.tell(ctx, seenNews{news: o.news, seq: keep[i].seq, sent: keep[i].sent}); err != nil {
 				return err
 			}
-		case o.news.Until <= now && o.news.Since < o.news.Until: // it is over; hubs before 2.11 hold it for a month
-		case !o.news.Lifted && r.link.isHub(o.news.Prefix):
-			r.rejected.Add(1)
-			r.hubBanned.set(fmt.Errorf("host %s bans %s, an address of the hub, which is not passed on", o.news.Host, o.news.Prefix))
 		default:
 			news, given = append(news, *o.news), append(given, sums[i])
+		}
+	}
+	return r.give(ctx, news, given)
+}
+
+// ownPage tells the publisher what a page of this host says.
+func (r *reader) ownPage(ctx context.Context, m fleet.Message) error {
+	pages, rejected := fleet.OpenPages([]fleet.Message{m}, r.roster.Load().of)
+	r.rejected.Add(int64(rejected))
+	for i := range pages {
+		if err := r.tell(ctx, seenNews{page: &pages[i]}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// give hands news of other hosts to the daemon and remembers the sums of their messages; nil: they are computed.
+func (r *reader) give(ctx context.Context, all []fleet.News, sums []uint64) error {
+	news, given, now := make([]fleet.News, 0, len(all)), make([]uint64, 0, len(all)), time.Now().UnixMicro()
+	for i := range all {
+		n := &all[i]
+		switch {
+		case n.Until <= now && n.Since < n.Until: // it is over; hubs before 2.11 hold it for a month
+			continue
+		case !n.Lifted && r.link.isHub(n.Prefix):
+			r.rejected.Add(1)
+			r.hubBanned.set(fmt.Errorf("host %s bans %s, an address of the hub, which is not passed on", n.Host, n.Prefix))
+			continue
+		}
+		if news = append(news, *n); sums != nil {
+			given = append(given, sums[i])
 		}
 	}
 	if len(news) == 0 {
@@ -389,6 +425,13 @@ func (r *reader) handOn(ctx context.Context, l []stored) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if sums == nil {
+		for i := range news {
+			if m, err := fleet.Unsigned(&news[i]); err == nil {
+				given = append(given, r.sum(m.Subject, m.Payload))
+			}
+		}
+	}
 	for _, sum := range given {
 		if len(r.handed) < maxHanded {
 			r.handed[sum] = struct{}{}
@@ -397,15 +440,14 @@ func (r *reader) handOn(ctx context.Context, l []stored) error {
 	return nil
 }
 
-// sum stands for a message with its signature. Only this process knows the seed, so nobody can make two messages with one sum.
-func (r *reader) sum(s *stored) uint64 {
+// sum stands for what a message says: once its host has proven it, it needs no other proof. Only this process knows the seed, so nobody can
+// make two messages with one sum.
+func (r *reader) sum(subject string, payload []byte) uint64 {
 	var h maphash.Hash
 	h.SetSeed(r.seed)
-	h.WriteString(s.subject)
+	h.WriteString(subject)
 	h.WriteByte(0)
-	h.WriteString(s.signature)
-	h.WriteByte(0)
-	h.Write(s.payload)
+	h.Write(payload)
 	return h.Sum64()
 }
 
@@ -418,7 +460,7 @@ func (r *reader) openAll(l []stored) []opened {
 		for i := from; i < to; i++ {
 			messages = append(messages, l[i].message())
 		}
-		news, errs := fleet.OpenAll(messages, keys, r.known)
+		news, errs := fleet.OpenAll(messages, keys)
 		for i := range news {
 			out[from+i] = opened{news[i], errs[i]}
 		}

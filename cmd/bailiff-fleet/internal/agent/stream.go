@@ -21,7 +21,7 @@ const (
 	// sent again before.
 	maxAge         = 31 * 24 * time.Hour
 	maxStreamBytes = 256 << 20
-	maxMessage     = fleet.MaxPayload + 1024 // with subject and headers
+	maxMessage     = max(fleet.MaxPayload, fleet.MaxPage) + 1024 // with subject and headers
 	maxShortBytes  = 8 << 20
 )
 

@@ -177,7 +177,7 @@ func dnsAnswer(q []byte, known map[string][]string) []byte {
 
 func open(t testing.TB, cfg config.Lookup, o Options) *Registry {
 	t.Helper()
-	cfg.TimeLimit = cmp.Or(cfg.TimeLimit, 5*time.Second)
+	cfg.TimeLimit = cmp.Or(cfg.TimeLimit, time.Minute)
 	cfg.Cache = cmp.Or(cfg.Cache, time.Hour)
 	o.Agent = "bailiff/test"
 	r, err := New(cfg, o)

@@ -29,7 +29,7 @@ func byMail(t *testing.T, status string) (deliver.Destination, string) {
 	}
 	env := delivertest.Env(t, "", "")
 	env.Config.Sender = "bailiff@mail.example.org"
-	env.Config.Sendmail = config.Sendmail{Path: path, Args: []string{"-i", "-f", "SENDER", "--"}, TimeLimit: 20 * time.Second}
+	env.Config.Sendmail = config.Sendmail{Path: path, Args: []string{"-i", "-f", "SENDER", "--"}, TimeLimit: 2 * time.Minute}
 	d := &config.Destination{Name: "bl", Type: config.TypeBlocklist, Method: "mail", To: []string{"fail2ban@dyn.blocklist.de"}, Include: []string{config.IncludeWhois}, Lines: 100}
 	dest, err := New(d, env)
 	if err != nil {

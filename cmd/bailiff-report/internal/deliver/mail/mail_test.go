@@ -20,7 +20,7 @@ import (
 func env(t *testing.T, path string, args ...string) deliver.Env {
 	t.Helper()
 	return deliver.Env{
-		Config: &config.Report{Sendmail: config.Sendmail{Path: path, Args: args, TimeLimit: 10 * time.Second}},
+		Config: &config.Report{Sendmail: config.Sendmail{Path: path, Args: args, TimeLimit: 2 * time.Minute}},
 		Host:   "mail.example.org", Agent: "bailiff/1", Now: func() time.Time { return time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC) },
 	}
 }

@@ -79,7 +79,7 @@ func server(t *testing.T, answers map[string]string) (m *Mailer, took func() []s
 			}
 		}
 	}()
-	m, err = New(&config.Report{Sender: "bailiff", Sendmail: config.Sendmail{SMTP: l.Addr().String(), TimeLimit: 5 * time.Second}}, "mail.example.org")
+	m, err = New(&config.Report{Sender: "bailiff", Sendmail: config.Sendmail{SMTP: l.Addr().String(), TimeLimit: 2 * time.Minute}}, "mail.example.org")
 	if err != nil {
 		t.Fatal(err)
 	}

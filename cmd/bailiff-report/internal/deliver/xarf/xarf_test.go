@@ -91,7 +91,7 @@ func conf() *config.Destination {
 
 func environment(t *testing.T, o *outbox) deliver.Env {
 	env := delivertest.Env(t, "", "")
-	env.Config.Sendmail = config.Sendmail{Path: filepath.Join(o.folder, "sendmail"), Args: []string{"-i", "-f", "SENDER", "--"}, TimeLimit: 10 * time.Second}
+	env.Config.Sendmail = config.Sendmail{Path: filepath.Join(o.folder, "sendmail"), Args: []string{"-i", "-f", "SENDER", "--"}, TimeLimit: 2 * time.Minute}
 	env.Config.Lookup.TimeLimit = time.Second
 	return env
 }
