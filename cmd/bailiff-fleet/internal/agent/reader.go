@@ -8,6 +8,7 @@ import (
 	"hash/maphash"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -51,6 +52,7 @@ func pollInterval(hosts int) time.Duration {
 type reader struct {
 	*Agent
 	js      jetstream.JetStream
+	ready   bool      // the daemon has been there, so that it takes what is read
 	pos     uint64    // every message up to this one was handed on
 	mark    mark      // of that message
 	created time.Time // of the stream
@@ -81,7 +83,7 @@ func (r *reader) run(ctx context.Context) error {
 	defer whole.Stop()
 	for ctx.Err() == nil {
 		var retry <-chan time.Time
-		if (r.whole || r.behind || r.again) && r.link.connected() {
+		if r.ready && (r.whole || r.behind || r.again) && r.link.connected() {
 			if wait := time.Until(r.due); wait > 0 {
 				retry = time.After(wait)
 			} else {
@@ -98,6 +100,7 @@ func (r *reader) run(ctx context.Context) error {
 		case <-r.link.again:
 			r.again, r.pause, r.due = true, 0, time.Time{}
 		case <-r.reread:
+			r.ready = true
 			r.readAll()
 		case <-whole.C:
 			r.readAll()
@@ -283,8 +286,12 @@ func (r *reader) fetchPages(ctx, conn context.Context) {
 		}
 		pages, rejected := fleet.OpenPages(some, r.roster.Load().of)
 		r.rejected.Add(int64(rejected))
-		for _, p := range pages {
-			if err := r.give(ctx, p.News, nil); err != nil {
+		for some := range slices.Chunk(pages, maxBatch/fleet.PageNews) {
+			var news []fleet.News
+			for i := range some {
+				news = append(news, some[i].News...)
+			}
+			if err := r.give(ctx, news, nil); err != nil {
 				return err
 			}
 		}
