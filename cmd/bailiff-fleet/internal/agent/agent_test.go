@@ -766,8 +766,10 @@ func TestPages(t *testing.T) {
 		agent, stop := h.run(name, d)
 		d.wait(want...)
 		eventually(t, func() error {
-			if got, last := agent.read.Load(), agent.last.Load(); last == 0 || got != last || len(agent.toDaemon) > 0 {
-				return fmt.Errorf("%d of %d messages are read", got, last)
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if got, last := agent.read.Load(), agent.last.Load(); last == 0 || got != last || d.posted < messages {
+				return fmt.Errorf("%d of %d messages are read, the daemon was given %d of %d", got, last, d.posted, messages)
 			}
 			return nil
 		})

@@ -30,6 +30,7 @@ const (
 	fetchBatch = 1000             // messages
 	leastBatch = 32               // 20 kB, a second of a slow line
 	fetchTime  = 10 * time.Second // without a message, until a read is given up
+	askAfter   = time.Second      // without a message, until the hub is asked whether there are more
 )
 
 // stored is a message that the hub holds.
@@ -182,13 +183,27 @@ func (l *link) fetchConsumer(ctx context.Context, js jetstream.JetStream, first 
 	}
 	defer it.Stop()
 	batch := make([]stored, 0, size)
-	next := func() (jetstream.Msg, error) {
-		ctx, cancel := context.WithTimeout(ctx, l.answerTime)
+	next := func(wait time.Duration) (jetstream.Msg, error) {
+		ctx, cancel := context.WithTimeout(ctx, wait)
 		defer cancel()
 		return it.Next(jetstream.NextContext(ctx))
 	}
+	last := uint64(0) // of the messages that this consumer was sent
 	for {
-		m, err := next()
+		m, err := next(min(askAfter, l.answerTime))
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			// A message that was replaced after the hub had counted it never comes.
+			asked, cancel := context.WithTimeout(ctx, l.answerTime)
+			now, infoErr := c.Info(asked)
+			cancel()
+			if infoErr == nil && now.NumPending == 0 && now.Delivered.Consumer == last {
+				if len(batch) > 0 {
+					return nil, take(batch)
+				}
+				return nil, nil
+			}
+			m, err = next(l.answerTime)
+		}
 		if err != nil {
 			return batch, fmt.Errorf("read from the hub: %w", err)
 		}
@@ -196,6 +211,7 @@ func (l *link) fetchConsumer(ctx context.Context, js jetstream.JetStream, first 
 		if err != nil {
 			return batch, fmt.Errorf("read from the hub: %w", err)
 		}
+		last = meta.Sequence.Consumer
 		h := m.Headers()
 		batch = append(batch, stored{subject: m.Subject(), seq: meta.Sequence.Stream, sent: meta.Timestamp, payload: m.Data(), signature: header(h, hub.SignatureHeader)})
 		if len(batch) == size || meta.NumPending == 0 {

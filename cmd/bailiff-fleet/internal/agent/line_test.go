@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"bailiff/policy/fleet"
+	"bailiff/policy/state"
 	"bailiff/units/hub"
 )
 
@@ -336,5 +339,59 @@ func TestAnswer(t *testing.T) {
 	}
 	if err := answer(&nats.Msg{Header: nats.Header{"Status": {"503"}}}); err == nil || !strings.Contains(err.Error(), "systemctl reload nats-server") {
 		t.Error(err)
+	}
+}
+
+// TestReplacedWhileRead: messages that a server before 2.11 has counted, and that are gone before it sends them, are not waited for.
+func TestReplacedWhileRead(t *testing.T) {
+	h := newHub(t, "a", "b")
+	var l []*nats.Msg
+	now := time.Now().UTC().Add(-time.Minute).UnixMicro()
+	for i := range 50 {
+		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 32)
+		l = append(l, h.message("a", &fleet.News{Host: "a", Prefix: p, Jail: "sshd", Since: now, Until: now + time.Hour.Microseconds(), Failures: 5, Reason: state.Failures}))
+	}
+	h.publish("a", l...)
+	admin, err := jetstream.New(h.connect(h.admin.NKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := admin.Stream(t.Context(), streamName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	member := h.members["b"]
+	b := New(Options{Member: member, Log: func(string) {}})
+	if err := b.link.open(t.Context(), member, b.roster.Load); err != nil {
+		t.Fatal(err)
+	}
+	defer b.link.nc.Close()
+	js, err := jetstream.NewWithAPIPrefix(b.link.nc, apiPrefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.link.answerTime = time.Minute
+	var sent uint64 // by the server, when the others went
+	read := 0
+	_, err = b.link.fetchConsumer(t.Context(), js, 1, ">", 10, func(batch []stored) error {
+		if read += len(batch); read > 10 {
+			return nil
+		}
+		// Wait until it has sent what it was asked for.
+		for before := uint64(0); sent == 0 || sent != before; time.Sleep(100 * time.Millisecond) {
+			before = sent
+			for i := range stream.ListConsumers(t.Context()).Info() {
+				sent = i.Delivered.Stream
+			}
+		}
+		for i := int(sent); i < len(l); i++ {
+			if err := stream.Purge(t.Context(), jetstream.WithPurgeSubject(l[i].Subject)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil || uint64(read) != sent || read == 0 || read == len(l) {
+		t.Errorf("%d messages are read, %d were sent: %v", read, sent, err)
 	}
 }
