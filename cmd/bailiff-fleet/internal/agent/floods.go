@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"bailiff/policy/bucket"
+	"bailiff/policy/fleet"
 )
 
 // floodLimit bounds the messages read of one host, whatever their signature: a check takes 40 µs, and a host may send as fast as the hub
@@ -45,6 +46,16 @@ func (f *floods) admit(host string, now time.Time) bool {
 		f.worst, f.skipped = host, h.skipped
 	}
 	return false
+}
+
+// admitPage is admit for a page, which counts as all the messages that it may replace.
+func (f *floods) admitPage(host string, now time.Time) bool {
+	for range fleet.PageNews {
+		if !f.admit(host, now) {
+			return false
+		}
+	}
+	return true
 }
 
 // reset clears counts when all is read again.

@@ -285,6 +285,13 @@ func TestFloods(t *testing.T) {
 	if now = now.Add(time.Second); !f.admit("a", now) {
 		t.Error("for ever")
 	}
+	pages := 0
+	for f.admitPage("c", now) {
+		pages++
+	}
+	if pages != floodLimit.Size/fleet.PageNews || f.admit("c", now) {
+		t.Errorf("%d pages", pages)
+	}
 	for i := range maxFlooders + 10 {
 		f.admit(string(rune('a'+i%26))+time.Duration(i).String(), now)
 	}

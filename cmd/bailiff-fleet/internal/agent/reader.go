@@ -278,9 +278,9 @@ func (r *reader) fetched(ctx, conn context.Context, first uint64) error {
 // Without pages it only takes longer.
 func (r *reader) fetchPages(ctx, conn context.Context) {
 	_ = r.link.fetch(conn, r.js, 1, fleet.PagesSubject, func(l []stored) error {
-		some := make([]fleet.Message, 0, len(l))
+		some, now := make([]fleet.Message, 0, len(l)), time.Now()
 		for i := range l {
-			if !r.isOwn(l[i].subject) { // it comes again
+			if !r.isOwn(l[i].subject) && r.floods.admitPage(fleet.Sender(l[i].subject), now) { // its own come again
 				some = append(some, l[i].message())
 			}
 		}
