@@ -760,10 +760,10 @@ func TestPages(t *testing.T) {
 			return nil
 		})
 	}
-	joins := func(name string, messages int, want []string) (stop func()) {
+	joins := func(name string, messages int, want []string) (*Agent, *fakeDaemon) {
 		t.Helper()
 		d := newDaemon(t, rules("a"))
-		agent, stop := h.run(name, d)
+		agent, _ := h.run(name, d)
 		d.wait(want...)
 		eventually(t, func() error {
 			d.mu.Lock()
@@ -778,10 +778,10 @@ func TestPages(t *testing.T) {
 		if n := agent.rejected.Load(); d.posted != messages || n > 0 {
 			t.Errorf("the daemon was given %d pieces of news, want %d; %d messages are rejected", d.posted, messages, n)
 		}
-		return stop
+		return agent, d
 	}
 	shows(want)
-	joins("b", len(want), want)()
+	joins("b", len(want), want)
 
 	// Lifted: at once, and while the program did not run.
 	for _, addr := range want[2*leastPaged:] {
@@ -800,7 +800,24 @@ func TestPages(t *testing.T) {
 	// The hub brings old pages back.
 	h.publish("a", old...)
 	shows(want[:leastPaged])
-	joins("c", len(want), want[:leastPaged])
+	agent, c := joins("c", len(want), want[:leastPaged])
+
+	// What the daemon has been given, pages do not bring again.
+	h.stop()
+	h.wipe()
+	h.start()
+	eventually(t, func() error {
+		if got, last := agent.read.Load(), agent.last.Load(); last <= leastPaged || got != last {
+			return fmt.Errorf("%d of %d messages are read", got, last)
+		}
+		return nil
+	})
+	shows(want[:leastPaged])
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if most := len(want) + 7; c.posted > most { // a knows less of the seven ends before its restart, and says them in another way
+		t.Errorf("the daemon was given %d pieces of news, want %d", c.posted, most)
+	}
 }
 
 // TestTooFast: bans that a daemon refuses because a host bans too fast are offered again once they are no longer fresh.

@@ -288,10 +288,20 @@ func (r *reader) fetchPages(ctx, conn context.Context) {
 		r.rejected.Add(int64(rejected))
 		for some := range slices.Chunk(pages, maxBatch/fleet.PageNews) {
 			var news []fleet.News
-			for i := range some {
-				news = append(news, some[i].News...)
+			var sums []uint64
+			for _, p := range some {
+				for i := range p.News {
+					m, err := fleet.Unsigned(&p.News[i])
+					if err != nil {
+						continue
+					}
+					sum := r.sum(m.Subject, m.Payload)
+					if _, handed := r.handed[sum]; !handed {
+						news, sums = append(news, p.News[i]), append(sums, sum)
+					}
+				}
 			}
-			if err := r.give(ctx, news, nil); err != nil {
+			if err := r.give(ctx, news, sums); err != nil {
 				return err
 			}
 		}
@@ -407,21 +417,17 @@ func (r *reader) ownPage(ctx context.Context, m fleet.Message) error {
 	return nil
 }
 
-// give hands news of other hosts to the daemon and remembers the sums of their messages; nil: they are computed.
+// give hands news of other hosts to the daemon and remembers the sums of their messages.
 func (r *reader) give(ctx context.Context, all []fleet.News, sums []uint64) error {
 	news, given, now := make([]fleet.News, 0, len(all)), make([]uint64, 0, len(all)), time.Now().UnixMicro()
 	for i := range all {
-		n := &all[i]
-		switch {
+		switch n := &all[i]; {
 		case n.Until <= now && n.Since < n.Until: // it is over; hubs before 2.11 hold it for a month
-			continue
 		case !n.Lifted && r.link.isHub(n.Prefix):
 			r.rejected.Add(1)
 			r.hubBanned.set(fmt.Errorf("host %s bans %s, an address of the hub, which is not passed on", n.Host, n.Prefix))
-			continue
-		}
-		if news = append(news, *n); sums != nil {
-			given = append(given, sums[i])
+		default:
+			news, given = append(news, *n), append(given, sums[i])
 		}
 	}
 	if len(news) == 0 {
@@ -431,13 +437,6 @@ func (r *reader) give(ctx context.Context, all []fleet.News, sums []uint64) erro
 	case r.toDaemon <- news:
 	case <-ctx.Done():
 		return ctx.Err()
-	}
-	if sums == nil {
-		for i := range news {
-			if m, err := fleet.Unsigned(&news[i]); err == nil {
-				given = append(given, r.sum(m.Subject, m.Payload))
-			}
-		}
 	}
 	for _, sum := range given {
 		if len(r.handed) < maxHanded {
