@@ -16,8 +16,8 @@ func TestJournal(t *testing.T) {
 	for _, suite := range suites {
 		t.Run(suite, func(t *testing.T) {
 			v := boot(t, suite, tree, load)
-			// A volatile journal, as Debian has it until somebody makes /var/log/journal.
-			v.sh(t, `printf '[Journal]\nRateLimitIntervalSec=0\n' >/etc/systemd/journald.conf.d/e2e.conf; rm -rf /var/log/journal
+			// A volatile journal, as Debian has it until somebody makes /var/log/journal. A journald that writes there makes the folder again.
+			v.sh(t, `printf '[Journal]\nRateLimitIntervalSec=0\n' >/etc/systemd/journald.conf.d/e2e.conf; journalctl --relinquish-var; rm -rf /var/log/journal
 				systemctl restart systemd-journald.service; ls /run/log/journal/*/system.journal; systemctl enable -q --now bailiff.service`)
 			v.active(t)
 			for _, c := range []struct {
