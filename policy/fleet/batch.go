@@ -17,7 +17,8 @@ const smallBatch = 8
 
 // OpenAll is Open for many messages, such as all that a hub holds: four times as fast, since signatures are checked in batches. A batch
 // with a bad signature is checked one by one.
-func OpenAll(l []Message, keys func(host string) []ed25519.PublicKey) (news []*News, errs []error) {
+func OpenAll(l []Message, keys func(host string) []ed25519.PublicKey) ([]*News, []error) {
+	news, errs := make([]*News, 0, len(l)), make([]error, 0, len(l))
 	for some := range slices.Chunk(l, batchSize) {
 		proven := len(some) >= smallBatch && verifyBatch(some, keys)
 		for i := range some {

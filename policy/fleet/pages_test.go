@@ -102,7 +102,7 @@ func TestPages(t *testing.T) {
 		accepted := c.want != nil || c.what == "without bans"
 		for _, l := range [][]Message{{c.m}, {c.m, full, full, full, full, full, full, full, full}} { // alone, and in a batch
 			pages, rejected := OpenPages(l, of)
-			if rejected != 1-len(pages)+len(l)-1 || (len(pages) == len(l)) != accepted {
+			if rejected != len(l)-len(pages) || (len(pages) == len(l)) != accepted {
 				t.Errorf("%s: %d pages, %d rejected of %d", c.what, len(pages), rejected, len(l))
 			} else if accepted && len(c.want) > 0 && !reflect.DeepEqual(pages[0].News, c.want) {
 				t.Errorf("%s:\n%v, want\n%v", c.what, pages[0].News, c.want)

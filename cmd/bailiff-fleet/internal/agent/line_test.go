@@ -360,20 +360,12 @@ func TestReplacedWhileRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	member := h.members["b"]
-	b := New(Options{Member: member, Log: func(string) {}})
-	if err := b.link.open(t.Context(), member, b.roster.Load); err != nil {
-		t.Fatal(err)
-	}
+	b := h.reader("b")
 	defer b.link.nc.Close()
-	js, err := jetstream.NewWithAPIPrefix(b.link.nc, apiPrefix)
-	if err != nil {
-		t.Fatal(err)
-	}
 	b.link.answerTime = time.Minute
 	var sent uint64 // by the server, when the others went
 	read := 0
-	_, err = b.link.fetchConsumer(t.Context(), js, 1, ">", 10, func(batch []stored) error {
+	_, err = b.link.fetchConsumer(t.Context(), b.js, 1, ">", 10, func(batch []stored) error {
 		if read += len(batch); read > 10 {
 			return nil
 		}
