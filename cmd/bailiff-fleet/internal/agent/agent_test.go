@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -720,7 +721,7 @@ func (h *testHub) pages(name string) (map[string]fleet.News, []*nats.Msg) {
 	r := h.reader(name)
 	defer r.link.nc.Close()
 	all, raw := map[string]fleet.News{}, []*nats.Msg{}
-	err := r.link.fetch(h.t.Context(), r.js, 1, fleet.PagesSubject, func(l []stored) error {
+	err := r.link.fetch(h.t.Context(), r.js, span{1, math.MaxUint64, fleet.PagesSubject}, func(l []stored) error {
 		for i := range l {
 			m := l[i].message()
 			raw = append(raw, h.signed(&m))
@@ -822,7 +823,7 @@ func TestPages(t *testing.T) {
 			}
 			given <- sum
 		}()
-		r.fetchPages(t.Context(), t.Context())
+		r.fetchPages(t.Context(), t.Context(), math.MaxUint64)
 		close(r.toDaemon)
 		if got := <-given; got != n {
 			t.Errorf("the daemon was given %d pieces of news, want %d", got, n)

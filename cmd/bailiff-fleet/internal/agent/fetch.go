@@ -64,15 +64,21 @@ func (s *stored) message() fleet.Message {
 	return fleet.Message{Subject: s.subject, Payload: s.payload, Signature: signature}
 }
 
-// fetch calls take with batches of the messages from sequence number first on whose subjects match, and returns after the last one. It
-// leaves nothing behind in the hub. What arrived of an interrupted batch is taken too: a slow line interrupts every long batch, so the next
-// ones are shorter.
-func (l *link) fetch(ctx context.Context, js jetstream.JetStream, first uint64, subjects string, take func([]stored) error) error {
+// span says which messages are read.
+type span struct {
+	first, last uint64 // sequence numbers; the last ones may be exceeded by one batch
+	subjects    string
+}
+
+// fetch calls take with batches of messages. What the hub stores meanwhile is left to others: the reader would never end while a host sends
+// as fast as it can. It leaves nothing behind in the hub. What arrived of an interrupted batch is taken too: a slow line interrupts every
+// long batch, so the next ones are shorter.
+func (l *link) fetch(ctx context.Context, js jetstream.JetStream, what span, take func([]stored) error) error {
 	fetch := l.fetchConsumer
 	if hasBatches(l.nc.ConnectedServerVersion()) {
 		fetch = l.fetchDirect
 	}
-	rest, err := fetch(ctx, js, first, subjects, l.batch, take)
+	rest, err := fetch(ctx, js, what, l.batch, take)
 	if err == nil {
 		l.batch = min(2*l.batch, fetchBatch)
 		return nil
@@ -97,7 +103,7 @@ func hasBatches(version string) bool {
 }
 
 // fetchDirect reads by batched direct gets (ADR-31), for which the hub keeps no state.
-func (l *link) fetchDirect(ctx context.Context, _ jetstream.JetStream, first uint64, subjects string, size int, take func([]stored) error) (rest []stored, err error) {
+func (l *link) fetchDirect(ctx context.Context, _ jetstream.JetStream, what span, size int, take func([]stored) error) (rest []stored, err error) {
 	inbox := nats.NewInbox()
 	sub, err := l.nc.SubscribeSync(inbox)
 	if err != nil {
@@ -109,7 +115,7 @@ func (l *link) fetchDirect(ctx context.Context, _ jetstream.JetStream, first uin
 			Seq   uint64 `json:"seq"`
 			Batch int    `json:"batch"`
 			Next  string `json:"next_by_subj"`
-		}{first, size, subjects})
+		}{what.first, size, what.subjects})
 		if err != nil {
 			return nil, err
 		}
@@ -135,9 +141,11 @@ func (l *link) fetchDirect(ctx context.Context, _ jetstream.JetStream, first uin
 				if err := take(batch); err != nil {
 					return nil, err
 				}
-				first = batch[len(batch)-1].seq + 1
+				what.first = batch[len(batch)-1].seq + 1
 			}
 			switch {
+			case what.first > what.last:
+				return nil, nil
 			case status == "404" && len(batch) == 0, status == "204" && (pending == "0" || len(batch) == 0):
 				return nil, nil
 			case status != "204":
@@ -155,12 +163,12 @@ func (l *link) nextMsg(ctx context.Context, sub *nats.Subscription) (*nats.Msg, 
 }
 
 // fetchConsumer reads with an ordered consumer, deleted at the end. The hub limits their number, so the caller tries again.
-func (l *link) fetchConsumer(ctx context.Context, js jetstream.JetStream, first uint64, subjects string, size int, take func([]stored) error) (rest []stored, err error) {
+func (l *link) fetchConsumer(ctx context.Context, js jetstream.JetStream, what span, size int, take func([]stored) error) (rest []stored, err error) {
 	asked, cancel := context.WithTimeout(ctx, l.answerTime)
 	defer cancel()
-	conf := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: first, InactiveThreshold: 30 * time.Second, MaxResetAttempts: 2}
-	if subjects != ">" {
-		conf.FilterSubjects = []string{subjects}
+	conf := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: what.first, InactiveThreshold: 30 * time.Second, MaxResetAttempts: 2}
+	if what.subjects != ">" {
+		conf.FilterSubjects = []string{what.subjects}
 	}
 	c, err := js.OrderedConsumer(asked, streamName, conf)
 	if err != nil {
@@ -214,13 +222,14 @@ func (l *link) fetchConsumer(ctx context.Context, js jetstream.JetStream, first 
 		last = meta.Sequence.Consumer
 		h := m.Headers()
 		batch = append(batch, stored{subject: m.Subject(), seq: meta.Sequence.Stream, sent: meta.Timestamp, payload: m.Data(), signature: header(h, hub.SignatureHeader)})
-		if len(batch) == size || meta.NumPending == 0 {
+		end := meta.NumPending == 0 || meta.Sequence.Stream >= what.last
+		if len(batch) == size || end {
 			if err := take(batch); err != nil {
 				return nil, err
 			}
 			batch = make([]stored, 0, size)
 		}
-		if meta.NumPending == 0 {
+		if end {
 			return nil, nil
 		}
 	}

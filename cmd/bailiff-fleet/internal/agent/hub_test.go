@@ -261,8 +261,10 @@ func (h *testHub) connect(seed string) *nats.Conn {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(nc.Close)
-	for !nc.IsConnected() {
-		time.Sleep(time.Millisecond)
+	for begin := time.Now(); !nc.IsConnected(); time.Sleep(time.Millisecond) {
+		if time.Since(begin) > time.Minute {
+			h.t.Fatalf("no connection to the hub: %v", nc.LastError())
+		}
 	}
 	return nc
 }
@@ -270,7 +272,9 @@ func (h *testHub) connect(seed string) *nats.Conn {
 // publish sends messages as the user of a host and waits until the hub has stored them.
 func (h *testHub) publish(host string, l ...*nats.Msg) {
 	h.t.Helper()
-	js, err := jetstream.New(h.client(host), jetstream.WithPublishAsyncMaxPending(256))
+	nc := h.client(host)
+	defer nc.Close() // a host may have few connections
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(256))
 	if err != nil {
 		h.t.Fatal(err)
 	}

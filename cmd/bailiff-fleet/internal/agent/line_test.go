@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -365,7 +367,7 @@ func TestReplacedWhileRead(t *testing.T) {
 	b.link.answerTime = time.Minute
 	var sent uint64 // by the server, when the others went
 	read := 0
-	_, err = b.link.fetchConsumer(t.Context(), b.js, 1, ">", 10, func(batch []stored) error {
+	_, err = b.link.fetchConsumer(t.Context(), b.js, span{1, math.MaxUint64, ">"}, 10, func(batch []stored) error {
 		if read += len(batch); read > 10 {
 			return nil
 		}
@@ -385,5 +387,103 @@ func TestReplacedWhileRead(t *testing.T) {
 	})
 	if err != nil || uint64(read) != sent || read == 0 || read == len(l) {
 		t.Errorf("%d messages are read, %d were sent: %v", read, sent, err)
+	}
+}
+
+// TestLiveWhileRead: what hosts send while much is read is passed on at once, and is not read again.
+func TestLiveWhileRead(t *testing.T) {
+	h := newHub(t, "a", "b")
+	now := time.Now().UTC().Add(-time.Minute).UnixMicro()
+	message := func(i int) *nats.Msg {
+		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}), 32)
+		return h.message("a", &fleet.News{Host: "a", Prefix: p, Jail: "sshd", Since: now, Until: now + time.Hour.Microseconds(), Failures: 5, Reason: state.Failures})
+	}
+	const before = 2000
+	var l []*nats.Msg
+	for i := range before {
+		l = append(l, message(i))
+	}
+	h.publish("a", l...)
+	b := h.reader("b")
+	defer b.link.nc.Close()
+	b.link.batch, b.seed = 10, maphash.MakeSeed()
+	b.readAll()
+	ended := make(chan error)
+	go func() { ended <- b.catchUp(t.Context(), t.Context()) }()
+	given, sent, passed := 0, 0, 0 // passed: of those sent meanwhile, before all others were read
+	for done := false; !done; {
+		select {
+		case <-b.seen: // the publisher's
+		case news := <-b.toDaemon:
+			for i := range news {
+				a := news[i].Prefix.Addr().As4()
+				if given++; int(a[2])<<8+int(a[3]) >= before && given <= before {
+					passed++
+				}
+			}
+			if sent < given/100 {
+				h.publish("a", message(before+sent))
+				sent++
+			}
+		case err := <-ended:
+			if err != nil {
+				t.Fatal(err)
+			}
+			done = true
+		}
+	}
+	if passed == 0 {
+		t.Errorf("none of %d bans was passed on while the others were read", sent)
+	}
+	// Those that have not arrived yet come as the others.
+	for b.pos < uint64(before+sent) {
+		select {
+		case m := <-b.link.inbox:
+			go func() { ended <- b.live(t.Context(), m) }()
+			for done := false; !done; {
+				select {
+				case news := <-b.toDaemon:
+					given += len(news)
+				case <-ended:
+					done = true
+				}
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("read up to %d of %d", b.pos, before+sent)
+		}
+	}
+	if b.behind || given != before+sent {
+		t.Errorf("the daemon was given %d bans of %d; to be read again: %v", given, before+sent, b.behind)
+	}
+}
+
+// TestReadsNoFurther: a read ends although a host sends faster than others can read. What comes meanwhile reaches them as it comes.
+func TestReadsNoFurther(t *testing.T) {
+	h := newHub(t, "a", "b")
+	now := time.Now().UTC().Add(-time.Minute).UnixMicro()
+	var sent uint64
+	send := func(n int) {
+		var l []*nats.Msg
+		for range n {
+			p := netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, byte(sent >> 8), byte(sent)}), 32)
+			l = append(l, h.message("a", &fleet.News{Host: "a", Prefix: p, Jail: "sshd", Since: now, Until: now + time.Hour.Microseconds(), Failures: 5, Reason: state.Failures}))
+			sent++
+		}
+		h.publish("a", l...)
+	}
+	send(50)
+	b := h.reader("b")
+	defer b.link.nc.Close()
+	b.link.batch = 10
+	read := 0
+	err := b.link.fetch(t.Context(), b.js, span{1, sent, ">"}, func(batch []stored) error {
+		if read += len(batch); read > 200 {
+			return errors.New("it goes on")
+		}
+		send(2 * len(batch))
+		return nil
+	})
+	if err != nil || read < 50 || read > 60 {
+		t.Errorf("%d messages are read of 50 when the read began and %d now: %v", read, sent, err)
 	}
 }

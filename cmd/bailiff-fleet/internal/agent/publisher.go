@@ -226,32 +226,35 @@ func (p *publisher) writePages() {
 	for number, at := range p.own.stale {
 		if left > 0 && now.Sub(at) > lostAfter {
 			p.own.stale[number] = now
-			p.writePage(number, p.own.paged[number])
+			p.writePage(number, p.own.paged[number]) // again, if it is lost
 			left--
 		}
 	}
 	for ; left > 0 && len(p.toPage) > 0; left-- {
-		n := p.writePage(p.page, p.toPage)
+		n, sent := p.writePage(p.page, p.toPage)
+		if !sent {
+			return
+		}
 		p.toPage, p.page = p.toPage[n:], p.page+1
 	}
 }
 
 // writePage sends a page of the first of these bans, as many as fit, and returns how many those are. Bans that have ended are left out.
-func (p *publisher) writePage(number int, l []pagedBan) int {
+func (p *publisher) writePage(number int, l []pagedBan) (n int, sent bool) {
 	some := p.own.onPage(l[:min(len(l), fleet.PageNews)])
 	m, n, err := fleet.SignPage(p.own.host, number, some, p.key)
 	if err != nil {
 		p.Log(err.Error())
-		return len(l)
+		return len(l), true // it can never be sent
 	}
 	until := time.Now().UnixMicro()
 	for _, x := range some[:n] {
 		until = max(until, x.Until)
 	}
-	p.send(m, until, "")
+	sent = p.send(m, until, "")
 	if n == len(some) {
-		return min(len(l), fleet.PageNews)
+		return min(len(l), fleet.PageNews), sent
 	}
 	last := ownKey{prefix.OfPrefix(some[n-1].Prefix), some[n-1].Jail}
-	return 1 + slices.IndexFunc(l, func(b pagedBan) bool { return b.ownKey == last })
+	return 1 + slices.IndexFunc(l, func(b pagedBan) bool { return b.ownKey == last }), sent
 }

@@ -55,7 +55,9 @@ type reader struct {
 	ready   bool      // the daemon has been there, so that it takes what is read
 	pos     uint64    // every message up to this one was handed on
 	mark    mark      // of that message
+	ahead   run       // handed on as well
 	created time.Time // of the stream
+	anew    bool      // whole is to be set
 	whole   bool      // to be read from the first message on
 	behind  bool      // to be read from pos on
 	again   bool      // a connection was made: is the stream the same?
@@ -65,6 +67,24 @@ type reader struct {
 	floods  floods
 	handed  map[uint64]struct{} // sums of messages whose news the daemon has been given since readAll
 	seed    maphash.Seed
+}
+
+// run is a part of the stream without a gap.
+type run struct {
+	first, last uint64
+	mark        mark // of the last message
+}
+
+// join moves pos to the end of the messages that were handed on as the hub republished them, if none is missing in between.
+func (r *reader) join() {
+	switch {
+	case r.ahead.last <= r.pos:
+	case r.whole, r.again, r.ahead.first > r.pos+1:
+		r.behind = true
+	default:
+		r.pos, r.mark = r.ahead.last, r.ahead.mark
+		r.read.Store(r.pos)
+	}
 }
 
 // readAll has everything read and handed on, even what the daemon has been given before: it may have lost it, or now accept what it refused.
@@ -81,7 +101,12 @@ func (r *reader) run(ctx context.Context) error {
 	poll, whole := time.NewTimer(0), time.NewTicker(readAgain/2+rand.N(readAgain/2))
 	defer poll.Stop()
 	defer whole.Stop()
+	polled := uint64(0) // pos then
 	for ctx.Err() == nil {
+		if r.anew {
+			r.anew = false
+			r.readAll()
+		}
 		var retry <-chan time.Time
 		if r.ready && (r.whole || r.behind || r.again) && r.link.connected() {
 			if wait := time.Until(r.due); wait > 0 {
@@ -105,8 +130,13 @@ func (r *reader) run(ctx context.Context) error {
 		case <-whole.C:
 			r.readAll()
 		case <-poll.C:
-			r.behind = true
 			every := r.pollInterval()
+			if r.pos != polled && time.Since(r.told) < longestPoll {
+				every /= 4 // messages come, and a gap between them would show
+			} else {
+				r.behind = true
+			}
+			polled = r.pos
 			poll.Reset(every*9/10 + rand.N(every/5))
 		case <-retry:
 		}
@@ -162,15 +192,15 @@ func (r *reader) live(ctx context.Context, m *nats.Msg) error {
 			}
 		case s.subject == hub.Subject:
 			if r.takeRoster(&s) { // it may add hosts that have sent messages
-				r.readAll()
+				r.anew = true
 			}
 		case s.seq == 0 || s.seq <= r.pos && !r.again: // read already
-		case s.seq == r.pos+1 && !r.whole && !r.again:
-			r.pos, r.mark = s.seq, markOf(&s)
-			r.read.Store(r.pos)
-			l = append(l, s)
 		default:
-			r.behind = true
+			if s.seq != r.ahead.last+1 {
+				r.ahead.first = s.seq
+			}
+			r.ahead.last, r.ahead.mark = s.seq, markOf(&s)
+			r.join()
 			l = append(l, s)
 		}
 		if len(l) == maxBatch {
@@ -197,6 +227,9 @@ func (r *reader) catchUp(ctx, conn context.Context) error {
 	info := stream.CachedInfo()
 	r.ttl.Store(info.Config.AllowMsgTTL)
 	last := info.State.LastSeq
+	if r.ahead.last > last { // of another stream
+		r.ahead = run{}
+	}
 	if !r.whole && (!info.Created.Equal(r.created) || last < r.pos) {
 		r.Log("the hub has another stream than before; all of it is read")
 		r.whole = true
@@ -228,10 +261,10 @@ func (r *reader) catchUp(ctx, conn context.Context) error {
 	}
 	r.last.Store(last)
 	if last-first > leastPaged && r.whole {
-		r.fetchPages(ctx, conn)
+		r.fetchPages(ctx, conn, last)
 	}
 	if first <= last {
-		if err := r.fetched(ctx, conn, first); err != nil {
+		if err := r.fetched(ctx, conn, first, last); err != nil {
 			return err
 		}
 	}
@@ -240,12 +273,14 @@ func (r *reader) catchUp(ctx, conn context.Context) error {
 	}
 	r.whole, r.behind, r.again = false, false, false
 	r.read.Store(r.pos)
+	r.join()
 	r.told = time.Now()
 	return r.tell(ctx, seenNews{first: info.State.FirstSeq, complete: true})
 }
 
-// fetched reads from sequence number first on. The hub sends a batch while the previous one is checked.
-func (r *reader) fetched(ctx, conn context.Context, first uint64) error {
+// fetched reads from one sequence number to another, and passes on what is republished meanwhile. The hub sends a batch while the previous
+// one is checked.
+func (r *reader) fetched(ctx, conn context.Context, first, last uint64) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	conn, cancelled := context.WithCancel(conn)
@@ -253,7 +288,7 @@ func (r *reader) fetched(ctx, conn context.Context, first uint64) error {
 	batches, failed := make(chan []stored, 2), make(chan error, 1)
 	go func() {
 		defer close(batches)
-		failed <- r.link.fetch(conn, r.js, first, ">", func(l []stored) error {
+		failed <- r.link.fetch(conn, r.js, span{first, last, ">"}, func(l []stored) error {
 			select {
 			case batches <- l:
 				return nil
@@ -262,22 +297,31 @@ func (r *reader) fetched(ctx, conn context.Context, first uint64) error {
 			}
 		})
 	}()
-	for l := range batches {
-		if err := r.handOn(ctx, l); err != nil {
-			return err
-		}
-		if end := &l[len(l)-1]; end.seq > r.pos {
-			r.pos, r.mark = end.seq, markOf(end)
-			r.read.Store(r.pos)
+	for {
+		select {
+		case m := <-r.link.inbox:
+			if err := r.live(ctx, m); err != nil {
+				return err
+			}
+		case l, more := <-batches:
+			if !more {
+				return <-failed
+			}
+			if err := r.handOn(ctx, l); err != nil {
+				return err
+			}
+			if end := &l[len(l)-1]; end.seq > r.pos {
+				r.pos, r.mark = end.seq, markOf(end)
+				r.read.Store(r.pos)
+			}
 		}
 	}
-	return <-failed
 }
 
 // fetchPages reads the bans of other hosts that are in pages and hands them on: the messages, which are read next, need not be checked then.
 // Without pages it only takes longer.
-func (r *reader) fetchPages(ctx, conn context.Context) {
-	_ = r.link.fetch(conn, r.js, 1, fleet.PagesSubject, func(l []stored) error {
+func (r *reader) fetchPages(ctx, conn context.Context, last uint64) {
+	_ = r.link.fetch(conn, r.js, span{1, last, fleet.PagesSubject}, func(l []stored) error {
 		some, now := make([]fleet.Message, 0, len(l)), time.Now()
 		for i := range l {
 			if !r.isOwn(l[i].subject) && r.floods.admitPage(fleet.Sender(l[i].subject), now) { // its own come again
