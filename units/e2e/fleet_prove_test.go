@@ -338,13 +338,48 @@ func (p *fleetProof) million(t *testing.T) {
 	if *fleetTime < 10*time.Minute {
 		n = 50_000
 	}
-	begin := time.Now()
+	begin, arrived := time.Now(), p.arrivals(t)
 	for range n / 10_000 {
 		p.flood(t, 10_000)
 		p.something(t)
 	}
 	sent := time.Since(begin)
-	t.Logf("a liar banned %d addresses in %.0f s; all hosts are equal %.1f s later", n, sent.Seconds(), p.equal(t))
+	l := arrived()
+	if t.Failed() {
+		return
+	}
+	t.Logf("a liar banned %d addresses in %.0f s; all hosts are equal %.1f s later; meanwhile a ban took a median of %.2f s to another host, 90th percentile %.2f, at most %.2f s (%d bans)", n, sent.Seconds(), p.equal(t),
+		quantile(l, 50), quantile(l, 90), l[len(l)-1], len(l))
+}
+
+// arrivals measures, until the returned function is called, how long bans take from one host to the next. That returns them in seconds,
+// sorted.
+func (p *fleetProof) arrivals(t *testing.T) func() []float64 {
+	var took []float64
+	var wg sync.WaitGroup
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	wg.Add(1)
+	go func() {
+		defer wg.Done()
+		for i := 0; ctx.Err() == nil; i++ {
+			from, to := p.members[p.names[i%len(p.names)]], p.members[p.names[(i+1)%len(p.names)]]
+			a := netip.AddrFrom4([4]byte{100, 127, byte(i >> 8), byte(i)}) // of lieRange
+			begin := time.Now()
+			from.surely(t, func(ctx context.Context) error {
+				_, err := from.client.Ban(ctx, control.BanRequest{Prefixes: []string{a.String()}, Duration: "1h"})
+				return err
+			})
+			to.bansInKernel(t, a)
+			took = append(took, time.Since(begin).Seconds())
+			from.surely(t, func(ctx context.Context) error {
+				_, err := from.client.Unban(ctx, a.String(), "", false)
+				return err
+			})
+			time.Sleep(200 * time.Millisecond)
+		}
+	}()
+	return func() []float64 { cancel(); wg.Wait(); slices.Sort(took); return took }
 }
 
 // equal waits until all hosts hold the same bans, and checks them. It returns how long that took, in seconds.
