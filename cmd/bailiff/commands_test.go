@@ -105,6 +105,21 @@ func TestFromFail2ban(t *testing.T) {
 	}
 }
 
+// TestUnknownVerb: a group names its verbs, and the command that was meant.
+func TestUnknownVerb(t *testing.T) {
+	for typed, want := range map[string]string{
+		"fleet why 192.0.2.1": "bailiff: fleet: unknown command \"why\", expected status, init, add, rotate, revoke, servers, key, operator, allow, publish, hub, join or leave (bailiff fleet -h)\nhint: bailiff why ADDRESS: explain why an address is banned, counted or allowed\n",
+		"firewall statu":      "bailiff: firewall: unknown command \"statu\", expected status, verify, repair or remove (bailiff firewall -h)\n",
+		"lists bans":          "bailiff: lists: unknown command \"bans\", expected status, dry-run or refresh (bailiff lists -h)\nhint: bailiff bans [ADDRESS]: list the bans in effect\n",
+	} {
+		var out bytes.Buffer
+		e := &cli.Env{Ctx: t.Context(), Out: &out, Err: &out}
+		if status := cli.Main(e, commands(), fromFail2ban, strings.Fields(typed)); status != cli.WrongUsage || out.String() != want {
+			t.Errorf("%s: status %d\n%s", typed, status, &out)
+		}
+	}
+}
+
 // leaves are the commands of a list with groups replaced by their verbs.
 func leaves(commands []*cli.Command) (all []*cli.Command) {
 	for _, c := range commands {

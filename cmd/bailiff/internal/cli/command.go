@@ -169,7 +169,8 @@ func (c *Command) verb(words []string) (*Command, []string, error) {
 		return nil, nil, c.usageError(err)
 	}
 	if c.Pick != nil {
-		if v := c.named(c.Pick(args, func(option string) bool { return given[option] })); v != nil {
+		v := c.named(c.Pick(args, func(option string) bool { return given[option] }))
+		if v != nil && (len(args) == 0 || takesArgs(v)) { // else the argument was meant as a verb
 			return v, words, nil
 		}
 	}
@@ -229,6 +230,8 @@ func (c *Command) checkArgs(args []string) error {
 	}
 	return nil
 }
+
+func takesArgs(c *Command) bool { _, most := bounds(c.Args); return most != 0 }
 
 // bounds reads the number of arguments from a synopsis: a word in brackets is optional, one with an ellipsis may be
 // repeated (most is -1 then).

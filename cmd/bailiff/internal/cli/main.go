@@ -57,7 +57,7 @@ func Main(e *Env, commands []*Command, foreign func(args []string) string, args 
 		if c.Name == args[0] {
 			err := c.call(e, args[1:])
 			if u := (&UsageError{}); errors.As(err, &u) && u.Hint == "" {
-				u.Hint = foreign(args)
+				u.Hint = cmp.Or(foreign(args), elsewhere(commands, c, args))
 			}
 			return e.report(err)
 		}
@@ -67,6 +67,19 @@ func Main(e *Env, commands []*Command, foreign func(args []string) string, args 
 		hint = near(commands, args[0])
 	}
 	return e.report(&UsageError{fmt.Sprintf("unknown command %q", args[0]), hint})
+}
+
+// elsewhere is a hint to the command whose name was taken for a verb of a group: bailiff fleet why.
+func elsewhere(commands []*Command, group *Command, args []string) string {
+	if len(group.Verbs) == 0 || len(args) < 2 || group.named(args[1]) != nil {
+		return ""
+	}
+	for _, c := range commands {
+		if c.Name == args[1] {
+			return strings.TrimSpace("bailiff "+c.Name+" "+c.Args) + ": " + c.Short
+		}
+	}
+	return ""
 }
 
 // help is `bailiff help [COMMAND [VERB]]`.

@@ -15,12 +15,7 @@ import (
 // Firewall is the group `bailiff firewall`.
 func Firewall() *cli.Command {
 	c := cli.Group("firewall", "compare the bans with what the firewall holds, and repair it", firewallStatus(), firewallVerify(), firewallRepair(), firewallRemove())
-	c.Pick = func(args []string, given func(string) bool) string {
-		if len(args) == 0 {
-			return "status"
-		}
-		return ""
-	}
+	c.Pick = func([]string, func(string) bool) string { return "status" }
 	return c
 }
 

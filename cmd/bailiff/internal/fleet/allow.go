@@ -3,6 +3,7 @@ package fleet
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"slices"
 	"time"
@@ -33,6 +34,9 @@ func allowCommand() *cli.Command {
 		return change(e, args[0], func(f *Folder) (*result, error) {
 			for _, s := range args[1:] {
 				p, err := allow.ParsePrefix(s)
+				if wide, bad := netip.ParsePrefix(s); err != nil && bad == nil && wide == wide.Masked() {
+					p, err = wide, nil // Check says how wide it may be
+				}
 				if err != nil {
 					return nil, err
 				}
