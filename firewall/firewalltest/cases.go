@@ -351,20 +351,22 @@ func many(t *testing.T, h *Host, b firewall.Backend) {
 	if ch := reconcile(t, b, few...); ch.Added != len(few) {
 		t.Errorf("%d: %+v", len(few), ch)
 	}
+	begin := time.Now()
 	if err := b.Add(t.Context(), want[len(few):]); err != nil {
 		t.Fatal(err)
 	}
+	slow := time.Since(begin) // the kernel counts from when it takes an element
 	verify(t, b)
 	have := list(t, b)
 	if len(have) != total {
 		t.Fatalf("%d elements, want %d", len(have), total)
 	}
 	for _, w := range want {
-		if u, ok := have[w.Key()]; !ok || u.Sub(w.Until).Abs() > 6*time.Second {
+		if u, ok := have[w.Key()]; !ok || u.Sub(w.Until).Abs() > 6*time.Second+slow {
 			t.Fatalf("%v: in %v, until %v, want %v", w.Key(), ok, u, w.Until)
 		}
 	}
-	if ch := reconcile(t, b, want...); ch.Added+ch.Removed+ch.Refreshed != 0 {
+	if ch := reconcile(t, b, want...); ch.Added+ch.Removed != 0 || ch.Refreshed != 0 && slow < 4*time.Second {
 		t.Errorf("the same again: %+v", ch)
 	}
 	half := slices.Concat(want[:total/2], []firewall.Ban{ban(h, one(v4), "", time.Hour)})

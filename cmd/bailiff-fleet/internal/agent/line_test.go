@@ -452,6 +452,10 @@ func TestLiveWhileRead(t *testing.T) {
 			t.Fatalf("read up to %d of %d", b.pos, before+sent)
 		}
 	}
+	close(b.toDaemon)
+	for news := range b.toDaemon { // waiting there
+		given += len(news)
+	}
 	if b.behind || given != before+sent {
 		t.Errorf("the daemon was given %d bans of %d; to be read again: %v", given, before+sent, b.behind)
 	}

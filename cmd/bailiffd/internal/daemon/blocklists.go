@@ -28,8 +28,8 @@ import (
 )
 
 const (
-	// loadLimit bounds loading all lists. A million prefixes take two seconds.
-	loadLimit = time.Minute
+	// loadLimit bounds loading all lists. A million prefixes take two seconds, but far longer on a slow machine that is busy.
+	loadLimit = 10 * time.Minute
 
 	// allowedName names the list of allowed prefixes. No block list can have this name.
 	allowedName = "(allowed)"

@@ -71,7 +71,7 @@ func (b *blockBench) awaitList(what string, ok func(l *control.BlockList) bool) 
 // long is until with more time: lists are checked every five seconds.
 func (b *blockBench) long(what string, ok func(context.Context) bool) {
 	b.bench.t.Helper()
-	for end := time.Now().Add(2 * time.Minute); !ok(context.Background()); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(5 * time.Minute); !ok(context.Background()); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			x, err := b.client.BlockLists(context.Background())
 			b.bench.t.Fatalf("%s: %+v, %v\n%s", what, x, err, b.table())
