@@ -87,8 +87,8 @@ func TestEvidence(t *testing.T) {
 		eventually(t, func() error {
 			d.mu.Lock()
 			defer d.mu.Unlock()
-			if d.agent.Hub == "" || len(d.subs) == 0 {
-				return fmt.Errorf("not connected: %+v", d.agent)
+			if d.agent.Hub == "" || len(d.subs) == 0 || d.serial == 0 { // without a roster it answers nobody
+				return fmt.Errorf("not connected, or without a roster: %+v", d.agent)
 			}
 			return nil
 		})
