@@ -63,7 +63,8 @@ unit:
 	$(SKIPPED)
 
 # Where one goroutine does everything the race detector finds nothing, and takes five times as long: in policy (but for stories, which
-# run side by side), in fail2ban and packaging, as cmd/rooms_test.go checks, and in the model of the queue. A measured memory means nothing with it.
+# run side by side), in fail2ban and packaging, as cmd/rooms_test.go checks, and in the model of the queue. Memory measured with it means
+# nothing.
 ALONE = ^Test(Model|QueueSurvives|QueueDamaged|BlockListMemory)$$
 race:
 	all=$$(go list ./...) && go test -race -p 4 -timeout 30m -skip '$(ALONE)' $(SLOW) ./policy/stories \

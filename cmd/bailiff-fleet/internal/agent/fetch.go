@@ -66,7 +66,7 @@ func (s *stored) message() fleet.Message {
 
 // span says which messages are read.
 type span struct {
-	first, last uint64 // sequence numbers; the last ones may be exceeded by one batch
+	first, last uint64 // sequence numbers; the last batch may go further
 	subjects    string
 }
 

@@ -344,14 +344,18 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
+// numbered returns a's message about a ban of 192.0.X.Y, with the number in X and Y.
+func (h *testHub) numbered(i int) *nats.Msg {
+	p, now := netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}), 32), time.Now()
+	return h.message("a", &fleet.News{Host: "a", Prefix: p, Jail: "sshd", Since: now.Add(-time.Minute).UnixMicro(), Until: now.Add(time.Hour).UnixMicro(), Failures: 5, Reason: state.Failures})
+}
+
 // TestReplacedWhileRead: messages that a server before 2.11 has counted, and that are gone before it sends them, are not waited for.
 func TestReplacedWhileRead(t *testing.T) {
 	h := newHub(t, "a", "b")
 	var l []*nats.Msg
-	now := time.Now().UTC().Add(-time.Minute).UnixMicro()
 	for i := range 50 {
-		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 32)
-		l = append(l, h.message("a", &fleet.News{Host: "a", Prefix: p, Jail: "sshd", Since: now, Until: now + time.Hour.Microseconds(), Failures: 5, Reason: state.Failures}))
+		l = append(l, h.numbered(i))
 	}
 	h.publish("a", l...)
 	admin, err := jetstream.New(h.connect(h.admin.NKey))
@@ -393,15 +397,10 @@ func TestReplacedWhileRead(t *testing.T) {
 // TestLiveWhileRead: what hosts send while much is read is passed on at once, and is not read again.
 func TestLiveWhileRead(t *testing.T) {
 	h := newHub(t, "a", "b")
-	now := time.Now().UTC().Add(-time.Minute).UnixMicro()
-	message := func(i int) *nats.Msg {
-		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}), 32)
-		return h.message("a", &fleet.News{Host: "a", Prefix: p, Jail: "sshd", Since: now, Until: now + time.Hour.Microseconds(), Failures: 5, Reason: state.Failures})
-	}
 	const before = 2000
 	var l []*nats.Msg
 	for i := range before {
-		l = append(l, message(i))
+		l = append(l, h.numbered(i))
 	}
 	h.publish("a", l...)
 	b := h.reader("b")
@@ -422,7 +421,7 @@ func TestLiveWhileRead(t *testing.T) {
 				}
 			}
 			if sent < given/100 {
-				h.publish("a", message(before+sent))
+				h.publish("a", h.numbered(before+sent))
 				sent++
 			}
 		case err := <-ended:
@@ -464,13 +463,11 @@ func TestLiveWhileRead(t *testing.T) {
 // TestReadsNoFurther: a read ends although a host sends faster than others can read. What comes meanwhile reaches them as it comes.
 func TestReadsNoFurther(t *testing.T) {
 	h := newHub(t, "a", "b")
-	now := time.Now().UTC().Add(-time.Minute).UnixMicro()
-	var sent uint64
+	sent := 0
 	send := func(n int) {
 		var l []*nats.Msg
 		for range n {
-			p := netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, byte(sent >> 8), byte(sent)}), 32)
-			l = append(l, h.message("a", &fleet.News{Host: "a", Prefix: p, Jail: "sshd", Since: now, Until: now + time.Hour.Microseconds(), Failures: 5, Reason: state.Failures}))
+			l = append(l, h.numbered(sent))
 			sent++
 		}
 		h.publish("a", l...)
@@ -480,7 +477,7 @@ func TestReadsNoFurther(t *testing.T) {
 	defer b.link.nc.Close()
 	b.link.batch = 10
 	read := 0
-	err := b.link.fetch(t.Context(), b.js, span{1, sent, ">"}, func(batch []stored) error {
+	err := b.link.fetch(t.Context(), b.js, span{1, uint64(sent), ">"}, func(batch []stored) error {
 		if read += len(batch); read > 200 {
 			return errors.New("it goes on")
 		}
