@@ -41,16 +41,15 @@ type Agent struct {
 	link   *link
 	roster atomic.Pointer[roster]
 
-	snapshot  chan map[ownKey]ownBan // follower → publisher
-	lifted    chan []liftedBan       // follower → publisher
-	changes   chan *control.Event    // follower → publisher
-	seen      chan seenNews          // reader → publisher
-	toDaemon  chan []fleet.News      // reader → applier
-	reread    chan struct{}          // everything is to be read again
-	newRoster chan struct{}          // to be passed to the daemon
-	summaries chan stored            // reader → countTogether
-	asks      chan *control.Event    // follower → exchangeEvidence
-	evidence  chan stored            // reader → exchangeEvidence: questions and answers
+	changes   chan ownChange      // follower → publisher
+	lifted    chan []liftedBan    // follower → publisher
+	seen      chan seenNews       // reader → publisher
+	toDaemon  chan []fleet.News   // reader → applier
+	reread    chan struct{}       // everything is to be read again
+	newRoster chan struct{}       // to be passed to the daemon
+	summaries chan stored         // reader → countTogether
+	asks      chan *control.Event // follower → exchangeEvidence
+	evidence  chan stored         // reader → exchangeEvidence: questions and answers
 
 	daemonUp   atomic.Bool
 	liftedRead atomic.Bool
@@ -78,7 +77,7 @@ type Agent struct {
 func New(o Options) *Agent {
 	a := &Agent{
 		Options: o, key: o.Member.Key.Private(), fresh: fresh, pageInterval: pageInterval, countEvery: fleet.SummaryInterval, link: &link{log: o.Log, answerTime: fetchTime},
-		snapshot: make(chan map[ownKey]ownBan), lifted: make(chan []liftedBan), changes: make(chan *control.Event, 256), seen: make(chan seenNews, 1024),
+		changes: make(chan ownChange, 256), lifted: make(chan []liftedBan), seen: make(chan seenNews, 1024),
 		toDaemon: make(chan []fleet.News, 2), reread: make(chan struct{}, 1), newRoster: make(chan struct{}, 1),
 		summaries: make(chan stored, 1024), asks: make(chan *control.Event, 16), evidence: make(chan stored, 64),
 	}

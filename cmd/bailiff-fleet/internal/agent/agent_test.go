@@ -861,3 +861,49 @@ func TestTooFast(t *testing.T) {
 		t.Error("nothing was refused")
 	}
 }
+
+// TestOldEvents: the daemon's restart, or a flood, ends the stream of events. An event before that which the publisher has not handled yet
+// does not bring back a ban that has been lifted since, as the list of bans that is read afterwards says.
+func TestOldEvents(t *testing.T) {
+	h := newHub(t, "a")
+	d := newDaemon(t, rules())
+	a := New(Options{Member: h.members["a"], Daemon: control.Dial(d.path), Log: func(string) {}})
+	p := &publisher{Agent: a, own: newOwn("a"), sent: make(map[ownKey]sentNews), lostWait: lostAfter}
+	go a.follow(t.Context())
+	publish := func(until func() error) {
+		t.Helper()
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			p.run(ctx)
+		}()
+		eventually(t, until)
+		cancel()
+		<-done
+	}
+	waits := func(n int) func() error {
+		return func() error {
+			if got := len(a.changes); got != n {
+				return fmt.Errorf("%d changes wait, want %d", got, n)
+			}
+			return nil
+		}
+	}
+	eventually(t, waits(1))
+	publish(waits(0))
+	for i := range 10 {
+		d.ban(fmt.Sprintf("192.0.2.%d", i), time.Hour)
+		eventually(t, waits(1))
+		d.end()
+		d.mu.Lock()
+		clear(d.own)
+		d.mu.Unlock()
+		d.start()
+		eventually(t, waits(2))
+		publish(waits(0))
+		if n := len(p.own.wanted); n != 0 {
+			t.Fatalf("%d bans are wanted: %v", n, p.own.wanted)
+		}
+	}
+}

@@ -58,6 +58,12 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
+// ownChange is what the daemon says about the bans of this host: an event, or all bans in force. Those supersede the events before them.
+type ownChange struct {
+	event *control.Event
+	all   map[ownKey]ownBan // nil: an event
+}
+
 // followOnce follows one stream of events.
 func (a *Agent) followOnce(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -114,7 +120,7 @@ func (a *Agent) followOnce(ctx context.Context) error {
 		signal(a.reread)
 	}
 	select {
-	case a.snapshot <- first.bans:
+	case a.changes <- ownChange{all: first.bans}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -127,7 +133,7 @@ func (a *Agent) followOnce(ctx context.Context) error {
 			return err
 		case e := <-events:
 			select {
-			case a.changes <- e:
+			case a.changes <- ownChange{event: e}:
 			case <-ctx.Done():
 				return ctx.Err()
 			}

@@ -74,17 +74,11 @@ func (p *publisher) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case all := <-p.snapshot:
-			p.own.want(all, time.Now().UnixMicro())
-			p.have = true
-			p.reconcile()
+		case c := <-p.changes:
+			p.change(&c)
 		case l := <-p.lifted:
 			p.own.liftedBefore(l, time.Now().UnixMicro())
 			p.reconcile()
-		case e := <-p.changes:
-			if n, ok := p.own.changed(e, e.Jail, time.Now().UnixMicro()); ok && !p.refused {
-				p.publish(&n)
-			}
 		case err := <-p.link.answers:
 			p.answered(err)
 		case <-p.retry:
@@ -103,6 +97,17 @@ func (p *publisher) run(ctx context.Context) {
 		p.pump()
 		p.waiting.Store(int64(len(p.backlog) + len(p.sent)))
 		p.held.Store(int64(len(p.own.held)))
+	}
+}
+
+func (p *publisher) change(c *ownChange) {
+	now := time.Now().UnixMicro()
+	if c.all != nil {
+		p.own.want(c.all, now)
+		p.have = true
+		p.reconcile()
+	} else if n, ok := p.own.changed(c.event, c.event.Jail, now); ok && !p.refused {
+		p.publish(&n)
 	}
 }
 
