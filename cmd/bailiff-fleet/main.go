@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -139,6 +140,9 @@ func stream(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	said, err := agent.MakeStream(ctx, h)
 	if err != nil {
 		diag.Print(stderr, "bailiff-fleet", err)
+		if errors.Is(err, agent.ErrNotReady) {
+			return hub.ExitNotReady
+		}
 		return failure
 	}
 	fmt.Fprintln(stdout, said)

@@ -197,12 +197,13 @@ func (e Entry) String() string {
 }
 
 // ParsePrefix reads an address or a prefix that may be allowed. It rejects prefixes with host bits, since 192.0.2.7/24
-// may mean either of two things, and those that are wider than any network an operator would mean. IPv4-mapped addresses
-// become IPv4. The error is a *diag.Error without a place, which the caller adds.
+// may mean either of two things, and those that are wider than any network an operator would mean; such a prefix is returned
+// with the error, for callers with a limit of their own. IPv4-mapped addresses become IPv4. The error is a *diag.Error without
+// a place, which the caller adds.
 func ParsePrefix(s string) (netip.Prefix, error) {
 	p, err := parsePrefix(s)
 	if err != nil {
-		return netip.Prefix{}, err
+		return p, err
 	}
 	return p, nil
 }
@@ -232,7 +233,7 @@ func parsePrefix(s string) (netip.Prefix, *diag.Error) {
 	}
 	p := netip.PrefixFrom(a, bits)
 	if m := p.Masked(); m != p {
-		return p, diag.Errorf("%q has bits beyond its length", diag.Clip(s)).WithHint("write %s for the network, %s for the address alone", m, a)
+		return netip.Prefix{}, diag.Errorf("%q has bits beyond its length", diag.Clip(s)).WithHint("write %s for the network, %s for the address alone", m, a)
 	}
 	least := minBits4
 	if a.Is6() {

@@ -201,6 +201,12 @@ func TestParsePrefix(t *testing.T) {
 	if _, err = ParsePrefix("192.0.2.1"); err != nil {
 		t.Error(err)
 	}
+	if p, err := ParsePrefix("192.0.2.7/24"); err == nil || p.IsValid() {
+		t.Errorf("with host bits: %v, %v", p, err)
+	}
+	if p, err := ParsePrefix("0.0.0.0/0"); err == nil || p.String() != "0.0.0.0/0" {
+		t.Errorf("too wide: %v, %v", p, err)
+	}
 	if _, err = ParseEntry(" 192.0.2.1 "); err != nil {
 		t.Error(err)
 	}

@@ -35,6 +35,10 @@ const (
 	// DefaultPort is the port of a server whose address names none.
 	DefaultPort = 4222
 
+	// ExitNotReady is the exit status of `bailiff-fleet stream` if servers of the hub answer, but have to find each other before they do
+	// what was asked for (EX_TEMPFAIL of sysexits.h).
+	ExitNotReady = 75
+
 	version    = 1
 	secretMode = 0o600
 

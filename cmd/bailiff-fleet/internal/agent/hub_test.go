@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/base64"
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -195,8 +196,8 @@ func (h *testHub) old() bool {
 	return bytes.Contains(out, []byte(" v2.9."))
 }
 
-// start starts the server and makes its streams.
-func (h *testHub) start() {
+// begin starts the server.
+func (h *testHub) begin() {
 	h.t.Helper()
 	h.cmd = exec.Command(h.program, "-c", filepath.Join(h.dir, "nats.conf"))
 	h.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -208,6 +209,12 @@ func (h *testHub) start() {
 	if err := h.cmd.Start(); err != nil {
 		h.t.Fatal(err)
 	}
+}
+
+// start starts the server and makes its streams.
+func (h *testHub) start() {
+	h.t.Helper()
+	h.begin()
 	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
 	defer cancel()
 	said, err := MakeStream(ctx, h.admin)
@@ -216,6 +223,32 @@ func (h *testHub) start() {
 		h.t.Fatalf("%v\n%s", err, log)
 	}
 	h.t.Log(said)
+}
+
+// TestNotReady: a server that waits for the others of its hub is not mistaken for one that does not answer.
+func TestNotReady(t *testing.T) {
+	h := newHub(t)
+	try := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		_, err := MakeStream(ctx, h.admin)
+		return err
+	}
+	h.stop()
+	if err := try(); err == nil || errors.Is(err, ErrNotReady) {
+		t.Errorf("a server that is down: %v", err)
+	}
+	conf, err := os.ReadFile(filepath.Join(h.dir, "nats.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.write("nats.conf", append(conf, "\nserver_name: alone\ncluster { name: test, listen: \"127.0.0.1:-1\", routes: [\"nats://127.0.0.1:1\", \"nats://127.0.0.1:2\"] }\n"...))
+	h.wipe()
+	h.admin.Replicas = 3
+	h.begin()
+	if err := try(); !errors.Is(err, ErrNotReady) {
+		t.Errorf("a server without the two others: %v", err)
+	}
 }
 
 func (h *testHub) stop() {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -45,6 +46,14 @@ func streams(replicas int, ttl bool) []jetstream.StreamConfig {
 	return []jetstream.StreamConfig{c, r, s}
 }
 
+// ErrNotReady is in the error of MakeStream if a server of the hub answers, but does nothing yet: it has just started, or most of the
+// hub's servers have to find each other first.
+var ErrNotReady = errors.New("it is not ready")
+
+// notReady are the codes of JetStream's errors "no suitable peers for placement", "system temporarily unavailable" and "server can not
+// handle request" (it is not the leader).
+var notReady = []jetstream.ErrorCode{10005, 10008, 10009}
+
 // MakeStream creates or updates the stream of a hub and stores the roster, unless it has a newer one. It retries until ctx ends, since the
 // hub may be starting. The text says what was done.
 func MakeStream(ctx context.Context, h *hub.Admin) (string, error) {
@@ -72,6 +81,10 @@ func MakeStream(ctx context.Context, h *hub.Admin) (string, error) {
 			}
 			if failed == nil {
 				failed = errors.New("it does not answer")
+			}
+			var a *jetstream.APIError
+			if nc.IsConnected() && (errors.Is(failed, context.DeadlineExceeded) || errors.As(failed, &a) && slices.Contains(notReady, a.ErrorCode)) {
+				failed = fmt.Errorf("%w: %w", ErrNotReady, failed)
 			}
 			return "", fmt.Errorf("the hub %v: %w", h.Servers, failed)
 		case <-time.After(firstWait):

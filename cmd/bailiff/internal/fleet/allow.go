@@ -3,7 +3,6 @@ package fleet
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"os/exec"
 	"slices"
 	"time"
@@ -34,10 +33,7 @@ func allowCommand() *cli.Command {
 		return change(e, args[0], func(f *Folder) (*result, error) {
 			for _, s := range args[1:] {
 				p, err := allow.ParsePrefix(s)
-				if wide, bad := netip.ParsePrefix(s); err != nil && bad == nil && wide == wide.Masked() {
-					p, err = wide, nil // Check says how wide it may be
-				}
-				if err != nil {
+				if !p.IsValid() { // Check says how wide it may be
 					return nil, err
 				}
 				n := len(f.Allow)
@@ -95,22 +91,49 @@ func publishCommand() *cli.Command {
 	})
 }
 
-// publishWait is how long publish waits for a server.
-const publishWait = "5s"
+// publishWait is how long publish waits for a server, and readyWait for a hub that has just started.
+const (
+	publishWait = "5s"
+	readyWait   = 2 * time.Minute
+)
 
 // publish sends the roster to the hub. One server that answers is enough.
 func (f *Folder) publish(e *cli.Env) error {
+	for begin, told := time.Now(), false; ; told = true {
+		wait, err := f.publishOnce(e)
+		switch {
+		case !wait: // it is sent, or will not be
+			return err
+		case time.Since(begin) > readyWait, e.Ctx.Err() != nil:
+			hint := "look at what the hub's server says: journalctl -u %s there"
+			if len(f.Servers) > 1 {
+				hint = "most of the hub's servers must run and reach each other: journalctl -u %s there"
+			}
+			return cli.WithHint(err, hint, natsUnit)
+		case !told:
+			e.Notef("the hub is not ready yet; waiting up to %s", config.FormatDuration(readyWait))
+		}
+	}
+}
+
+// publishOnce tries each server. wait says that a later attempt may succeed; err has no hint then.
+func (f *Folder) publishOnce(e *cli.Env) (wait bool, err error) {
 	var errs []error
 	for _, s := range f.Servers {
 		said, err := stream(e.Ctx, publishWait, f.adminFile(s))
 		if err == nil {
 			e.Printf("%s: %s\n", s.Host, said)
-			return nil
+			return false, nil
 		}
 		if errors.Is(err, exec.ErrNotFound) {
-			return cli.WithHint(err, "bailiff must be installed, with /usr/sbin in the path")
+			return false, cli.WithHint(err, "bailiff must be installed, with /usr/sbin in the path")
 		}
+		wait = wait || notReady(err)
 		errs = append(errs, fmt.Errorf("%s: %w", s.Host, err))
 	}
-	return cli.WithHint(errors.Join(errs...), "this host must reach the hub; or copy the folder of each server to it: bailiff fleet hub")
+	err = errors.Join(errs...)
+	if !wait {
+		err = cli.WithHint(err, "this host must reach the hub; or copy the folder of each server to it: bailiff fleet hub")
+	}
+	return wait, err
 }

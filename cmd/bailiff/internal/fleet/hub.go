@@ -134,9 +134,24 @@ func stream(ctx context.Context, wait, admin string) (string, error) {
 	out, err := exec.CommandContext(ctx, "bailiff-fleet", "stream", "--wait", wait, "--admin", admin).CombinedOutput()
 	said := text.Clean(strings.TrimSpace(string(out)))
 	if err != nil && said != "" {
-		err = errors.New(strings.TrimPrefix(said, "bailiff-fleet: "))
+		err = &streamError{strings.TrimPrefix(said, "bailiff-fleet: "), err}
 	}
 	return said, err
+}
+
+// streamError is what bailiff-fleet said before it failed, and how it ended.
+type streamError struct {
+	said  string
+	ended error
+}
+
+func (e *streamError) Error() string { return e.said }
+func (e *streamError) Unwrap() error { return e.ended }
+
+// notReady reports whether the hub may do later what it was asked for: its servers have not found each other, or one has just started.
+func notReady(err error) bool {
+	var ended *exec.ExitError
+	return errors.As(err, &ended) && ended.ExitCode() == hub.ExitNotReady
 }
 
 // tryHub has nats-server check a configuration whose files lie in dir.
