@@ -15,7 +15,7 @@ import (
 // zone drop, our sets block banned addresses there as well; an open connection ends once conntrack forgets it.
 func TestForwarded(t *testing.T) {
 	needFirewalld(t)
-	firewalltest.Run(t, "firewall-cmd", "--set-default-zone=trusted")
+	trust(t)
 	const port = 8080
 	w := firewalltest.NewWire(t, firewalltest.Web)
 	firewalltest.Behind(t)

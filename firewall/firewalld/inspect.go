@@ -204,7 +204,7 @@ func (b *Backend) inspectSet(ctx context.Context, k setKey, exists bool, target 
 			return s, nil
 		}
 		var err error
-		have, err = b.entries(ctx, k)
+		have, err = parseEntries(s.Name, set.Entries)
 		if err := markForeign(&s.Object, err); err != nil || s.Foreign {
 			return s, err
 		}

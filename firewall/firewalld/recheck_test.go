@@ -15,7 +15,8 @@ import (
 // TestRecheck: panic mode and another default zone are noticed, everything is checked again, and bans are in effect as before.
 func TestRecheck(t *testing.T) {
 	needFirewalld(t)
-	firewalltest.Run(t, "firewall-cmd", "--set-default-zone=trusted")
+	fewSets(t)
+	trust(t)
 	w := firewalltest.NewWire(t, firewalltest.Web)
 	b := newBackend(t, Options{})
 	t.Cleanup(func() {
@@ -44,14 +45,20 @@ func TestRecheck(t *testing.T) {
 		}
 	}
 	look("before", "silent", "open")
-	for _, c := range []struct{ name, before, upset, why, near string }{
-		{"panic", "--panic-on", "--panic-off", "panic mode", "open"},
-		{"closed zone", "", "--set-default-zone=drop", "default zone", "silent"},
-		{"open zone", "", "--set-default-zone=trusted", "default zone", "open"},
+	for _, c := range []struct {
+		name   string
+		before func(testing.TB)
+		upset  func(testing.TB)
+		why    string
+		near   string
+	}{
+		{"panic", does(busName + ".enablePanicMode"), does(busName + ".disablePanicMode"), "panic mode", "open"},
+		{"closed zone", nil, does(busName+".setDefaultZone", "s", "drop"), "default zone", "silent"},
+		{"open zone", nil, does(busName+".setDefaultZone", "s", "trusted"), "default zone", "open"},
 	} {
-		if c.before != "" {
-			firewalltest.Run(t, "firewall-cmd", c.before)
-			look(c.name+", "+c.before, "silent", "silent")
+		if c.before != nil {
+			c.before(t)
+			look(c.name+", before", "silent", "silent")
 			if err := b.Add(t.Context(), want); err != nil { // firewalld itself goes on
 				t.Error(err)
 			}
@@ -59,7 +66,7 @@ func TestRecheck(t *testing.T) {
 		for len(told) > 0 {
 			<-told
 		}
-		firewalltest.Run(t, "firewall-cmd", c.upset)
+		c.upset(t)
 		select {
 		case <-told:
 		case <-time.After(5 * time.Second):

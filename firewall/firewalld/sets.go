@@ -17,10 +17,10 @@ import (
 
 // The number of sets of one family and scope. firewalld compares a new entry with each entry of its set: at 1,000 bans adding one takes 10
 // ms with a single set and 4 ms with eight (2.3; 14 and 7 ms with 1.3). But each set costs a rule, which slows down reloads, and some
-// milliseconds to fill.
-const (
-	allSets  = 8 // of the scope that blocks everything
-	portSets = 4 // of a scope with ports
+// milliseconds to fill. Tests use fewer.
+var (
+	allSets  uint8 = 8 // of the scope that blocks everything
+	portSets uint8 = 4 // of a scope with ports
 )
 
 // setKey names one of our sets.
@@ -129,11 +129,16 @@ func (b *Backend) entries(ctx context.Context, k setKey) (map[netip.Prefix]strin
 	if err := b.bus.call(ctx, mainPath, ipsetIface+"getEntries", []any{&l}, b.setName(k)); err != nil {
 		return nil, fmt.Errorf("set %s: %w", b.setName(k), err)
 	}
+	return parseEntries(b.setName(k), l)
+}
+
+// parseEntries returns what a set holds, as firewalld writes it. The error is a *firewall.ForeignError.
+func parseEntries(set string, l []string) (map[netip.Prefix]string, error) {
 	m := make(map[netip.Prefix]string, len(l))
 	for _, s := range l {
 		p, ok := parseEntry(s)
 		if !ok {
-			return nil, &firewall.ForeignError{Name: "set " + b.setName(k), Why: fmt.Sprintf("it holds %q", s)}
+			return nil, &firewall.ForeignError{Name: "set " + set, Why: fmt.Sprintf("it holds %q", s)}
 		}
 		m[p] = s
 	}

@@ -52,6 +52,7 @@ func TestContract(t *testing.T) {
 				Answered: w.Answered(block),
 				Counts:   true,
 				Steady:   true,
+				Rules:    block == "reject",
 				Damage: map[string]func(testing.TB){
 					"flush ruleset":  firewalltest.Damage("nft", "flush", "ruleset"),
 					"flush table":    firewalltest.Damage("nft", "flush", "table", "ip", "bailiff"),
