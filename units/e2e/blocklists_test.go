@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"bailiff/units/control"
 )
@@ -25,15 +24,6 @@ const countries = "H4sIAAAAAAACA23P2VITQRTG8UNExH1X3PddUHHBfWELJEQRdwHbzkwTGpPpo
 	"Lt7D+/gAe7EP+3EABzGPQziMBSziCJbwIT7CUXyMY/gEn+IzfI4v8CW+wtc4jhM4iW9Q4Vts/hrLIgEhRJNNp7AiMk2wOJNN32FVpEaIst5hLDKbNR4TkZRQ" +
 	"z/o5kfeEeWxk/YLIhyx/FPkk8llWfMv5wNWj1DeWh2ziVOBC0zs49r+2f+DLt58lPV+yUdgVuNqP8bKNtG+oKedrOlU1PeO8mjM+sS5aktzKsY3+HUuxXLfV" +
 	"UJnYBdPtuT/XtJRCneqyToxKG7EZzRs3YlPT3dn3+5xiaJLA2zht7vhesPHffW3DVR1V6rpiEmktRM2DFU/42ty6WPQmcD5UiV0wS9LxCzf5m8nyAwAA"
-
-// reaches reports whether an address gets through to sshd.
-func (v *victim) reaches(a netip.Addr) bool {
-	c, err := v.Dial(a, 22, 3*time.Second)
-	if err == nil {
-		c.Close()
-	}
-	return err == nil
-}
 
 // blockLists: a list is fetched in a sandbox by a user of its own, and the daemon loads it without a reload. Packets from its addresses are
 // dropped and counted, allowed addresses pass, and nobody is banned. A list that has become too wide is rejected. Without the section
@@ -61,8 +51,8 @@ lists:
 		})
 	}
 	list(func(l control.BlockList) bool { return l.Entries != 1 || l.Allowed != 1 || l.LeftOut != 1 })
-	if got := fmt.Sprint(v.reaches(blocked), v.reaches(passing), v.reaches(stranger)); got != "false true true" {
-		t.Errorf("reaches: %s\n%s", got, v.sh(t, `nft list table inet bailiff-lists`))
+	if err := errors.Join(v.keptOut(blocked, 22), v.letIn(passing, 22), v.letIn(stranger, 22)); err != nil {
+		t.Errorf("%v\n%s", err, v.sh(t, `nft list table inet bailiff-lists`))
 	}
 	list(func(l control.BlockList) bool { return l.Packets == nil || *l.Packets == 0 })
 	if out := v.sh(t, `bailiff status; bailiff lists`); !strings.Contains(out, "list bad: 1 entry, ") || !strings.Contains(out, "1 private entry left out") {
@@ -79,8 +69,8 @@ lists:
 	list(func(l control.BlockList) bool {
 		return !strings.Contains(l.Refused, "has 0.0.0.0/0, which is wider than /8") || l.Entries != 1
 	})
-	if v.reaches(blocked) || !v.reaches(stranger) {
-		t.Error("the last good list is gone, or the bad one came")
+	if err := errors.Join(v.keptOut(blocked, 22), v.letIn(stranger, 22)); err != nil {
+		t.Errorf("the last good list is gone, or the bad one came: %v", err)
 	}
 
 	// Only one country of a database may reach sshd. The sandbox reads the database in place.
@@ -90,8 +80,8 @@ lists:
 `)
 	v.sh(t, `systemctl reload bailiff.service; systemctl start bailiff-lists-refresh.service || { journalctl -q -u bailiff-lists-refresh.service >&2; exit 1; }`)
 	list(func(l control.BlockList) bool { return l.Entries != 1 || l.Holds != "all but countries DE" })
-	if got := fmt.Sprint(v.reaches(blocked), v.reaches(stranger)); got != "false true" {
-		t.Errorf("reaches: %s\n%s", got, v.sh(t, `nft list table inet bailiff-lists`))
+	if err := errors.Join(v.keptOut(blocked, 22), v.letIn(stranger, 22)); err != nil {
+		t.Errorf("%v\n%s", err, v.sh(t, `nft list table inet bailiff-lists`))
 	}
 	if out := v.sh(t, `bailiff why `+blocked.String()+`; bailiff lists`); !strings.Contains(out, "on the block list only, all but countries DE as 198.51.100.80/29: blocked, at the ports of sshd") {
 		t.Errorf("%s", out)
@@ -104,8 +94,8 @@ lists:
 		}
 		return nil
 	})
-	if !v.reaches(blocked) {
-		t.Error("blocked without a list")
+	if err := v.letIn(blocked, 22); err != nil {
+		t.Errorf("blocked without a list: %v", err)
 	}
 }
 
@@ -119,21 +109,21 @@ lists:
 `)
 	v.sh(t, `systemctl reload bailiff.service; systemctl start bailiff-lists-refresh.service || { journalctl -q -u bailiff-lists-refresh.service >&2; exit 1; }`)
 	eventually(t, func() error {
-		if v.reaches(blocked) {
-			return errors.New(v.sh(t, `bailiff lists; bailiff firewall status`))
+		if err := v.keptOut(blocked, 22); err != nil {
+			return fmt.Errorf("%w\n%s", err, v.sh(t, `bailiff lists; bailiff firewall status`))
 		}
 		return nil
 	})
-	if !v.reaches(stranger) {
-		t.Error("a stranger is blocked")
+	if err := v.letIn(stranger, 22); err != nil {
+		t.Errorf("a stranger is blocked: %v", err)
 	}
 	if out := v.sh(t, `bailiff lists; bailiff firewall verify >/dev/null && echo intact`); !strings.Contains(out, "not loaded: firewalld cannot count") || !strings.Contains(out, "intact") {
 		t.Errorf("%s", out)
 	}
 	v.sh(t, `rm /etc/bailiff/bailiff.d/41-blocks.yaml && systemctl reload bailiff.service`)
 	eventually(t, func() error {
-		if !v.reaches(blocked) {
-			return errors.New(v.sh(t, `bailiff firewall status`))
+		if err := v.letIn(blocked, 22); err != nil {
+			return fmt.Errorf("%w\n%s", err, v.sh(t, `bailiff firewall status`))
 		}
 		return nil
 	})

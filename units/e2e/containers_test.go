@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -172,11 +171,11 @@ func (v *victim) importRoot(t *testing.T, root string, args ...string) {
 // get asks a web server for a path as it is, perhaps with a login.
 func (v *victim) get(t *testing.T, from netip.Addr, port uint16, path, login string) {
 	t.Helper()
-	args := []string{"curl", "-s", "-m", "10", "-o", "/dev/null", "--path-as-is", "--interface", from.String()}
+	var header []string
 	if login != "" {
-		args = append(args, "-u", login)
+		header = append(header, basic(login))
 	}
-	if _, err := v.Attack(t.Context(), nil, append(args, fmt.Sprintf("http://%s:%d%s", host.Victim4, port, path))...); err != nil {
+	if _, err := v.request(from.String(), port, path, header...); err != nil {
 		t.Fatalf("GET %s on port %d: %v", path, port, err)
 	}
 }
@@ -334,20 +333,16 @@ func (v *victim) publishedPorts(t *testing.T) {
 			if s := ask[control.Status](v, t, "status"); s.Firewall.Backend != backend || !s.Firewall.OK {
 				return fmt.Errorf("firewall %+v", s.Firewall)
 			}
-			if c, err := v.Dial(banned, 22, time.Second); err == nil { // a ban made while the backend changes takes effect right afterwards
-				c.Close()
-				return errors.New("the ban is not in force")
-			}
-			return nil
+			return v.keptOut(banned, 22) // a ban made while the backend changes takes effect right afterwards
 		})
 		for _, engine := range []string{"podman", "docker"} {
 			for from, want := range map[netip.Addr]bool{banned: want, free: true} {
-				c, err := v.Dial(from, webPorts[engine], 2*time.Second)
-				if err == nil {
-					c.Close()
+				meets := v.keptOut
+				if want {
+					meets = v.letIn
 				}
-				if got := err == nil; got != want {
-					t.Errorf("%s: %s reaches nginx in %s: %v, want %v (%v)", backend, from, engine, got, want, err)
+				if err := meets(from, webPorts[engine]); err != nil {
+					t.Errorf("%s: nginx in %s: %v", backend, engine, err)
 				}
 			}
 		}

@@ -168,6 +168,7 @@ func (v *victim) patience(limit time.Duration) time.Duration {
 // boot returns a host with what is in tree, if anything, and with the load generator. extra are packages beyond the usual.
 func boot(t *testing.T, suite, tree, load string, extra ...string) *victim {
 	t.Helper()
+	takeTurn(t)
 	root, err := host.Root(t.Context(), suite, os.Stderr, extra...)
 	if err != nil {
 		t.Fatal(err)
@@ -191,9 +192,7 @@ func (v *victim) equip(t *testing.T, tree, load string) {
 			log, _ := h.Run(context.Background(), "journalctl", "-o", "short-precise", "-u", "bailiff.service", "-u", "bailiff.socket", "-n", "300")
 			t.Logf("the daemon's own journal:\n%s", log)
 		}
-		if err := h.Stop(); err != nil {
-			t.Error(err)
-		}
+		h.Stop()
 	})
 	bin, err := os.ReadFile(load)
 	if err != nil {

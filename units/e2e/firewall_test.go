@@ -55,7 +55,7 @@ func (v *victim) firewallCommand(t *testing.T) {
 
 	// Changes by others at run time are repaired at once; changes to the permanent configuration need `bailiff firewall repair`.
 	for _, harm := range []string{
-		`firewall-cmd --ipset=bailiff4-0 --remove-entry=198.51.100.200`, `firewall-cmd --ipset=bailiff4-0 --add-entry=192.0.2.66`, `firewall-cmd --reload`,
+		firewalldSet + `removeEntry ss bailiff4-0 198.51.100.200`, firewalldSet + `addEntry ss bailiff4-0 192.0.2.66`, firewalldCall + `reload`,
 		`nft flush ruleset`, `nft flush table inet firewalld || :`, // only firewalld 2 itself can flush its table
 		`firewall-cmd --policy=bailiff --remove-rich-rule='rule family="ipv4" source ipset="bailiff4-0" drop'`,
 	} {
@@ -80,14 +80,14 @@ func (v *victim) firewallCommand(t *testing.T) {
 	has("repair --force", "found: "+wrong, "removed by force: set bailiff4-3", "no differences", "status 0")
 	intact()
 	v.sh(t, `firewall-cmd --permanent --new-policy=early; firewall-cmd --permanent --policy=early --set-priority=-32500; firewall-cmd --permanent --policy=early --add-ingress-zone=ANY;
-		firewall-cmd --permanent --policy=early --add-egress-zone=HOST; firewall-cmd --reload`)
+		firewall-cmd --permanent --policy=early --add-egress-zone=HOST; `+firewalldCall+`reload`)
 	eventually(t, func() error {
 		if out := bailiff("verify"); !strings.Contains(out, "policy early: has priority -32500, so it is evaluated before bailiff's policy") || strings.Count(out, "\n") != 3 {
 			return fmt.Errorf("%s", out)
 		}
 		return nil
 	})
-	v.sh(t, `firewall-cmd --permanent --delete-policy=early; firewall-cmd --reload; rm /etc/firewalld/policies/early.xml.old`)
+	v.sh(t, `firewall-cmd --permanent --delete-policy=early; `+firewalldCall+`reload; rm /etc/firewalld/policies/early.xml.old`)
 	intact()
 
 	// Removal.

@@ -24,11 +24,12 @@ var firewalldHost = []string{"firewalld", "polkitd", "netbase", "iptables"}
 // under attack while others change firewalld.
 func TestFirewalld(t *testing.T) {
 	suites, tree, load := wanted(t, "bookworm", "trixie", "forky")
-	contract := filepath.Join(t.TempDir(), "contract")
-	command(t, "go", "test", "-c", "-trimpath", "-o", contract, "bailiff/firewall/firewalld")
+	contract := filepath.Join(scratch, "contract")
+	var once sync.Once
 	for _, suite := range suites {
 		t.Run(suite, func(t *testing.T) {
 			t.Parallel()
+			once.Do(func() { command(t, "go", "test", "-c", "-trimpath", "-o", contract, "bailiff/firewall/firewalld") })
 			v := boot(t, suite, tree, load, firewalldHost...)
 			v.sh(t, `systemctl start firewalld.service`)
 			t.Run("command", v.firewallCommand)
@@ -43,15 +44,15 @@ func TestFirewalld(t *testing.T) {
 			})
 			t.Run("starts", v.startsFirewalld)
 			for _, c := range []struct{ name, script string }{
-				{"reload", `firewall-cmd --reload`},
-				{"complete-reload", `firewall-cmd --complete-reload`},
+				{"reload", firewalldCall + `reload`},
+				{"complete-reload", firewalldCall + `completeReload`},
 				{"restart", `systemctl restart firewalld.service`},
 				{"kill", `systemctl kill -s KILL firewalld.service; while systemctl -q is-active firewalld.service; do sleep 0.05; done; systemctl start firewalld.service`},
-				{"panic", `firewall-cmd --panic-on; firewall-cmd --panic-off; timeout 120 sh -c 'until journalctl -q -u bailiff.service -g "panic mode has ended"; do sleep 0.1; done'`},
-				{"zone", `firewall-cmd --set-default-zone=trusted; firewall-cmd --set-default-zone=public`},
+				{"panic", firewalldCall + `enablePanicMode; ` + firewalldCall + `disablePanicMode; timeout 120 sh -c 'until journalctl -q -u bailiff.service -g "panic mode has ended"; do sleep 0.1; done'`},
+				{"zone", firewalldCall + `setDefaultZone s trusted; ` + firewalldCall + `setDefaultZone s public`},
 				{"flush", `nft flush ruleset`},
-				{"entry", `for s in $(firewall-cmd --get-ipsets); do firewall-cmd --ipset=$s --remove-entry=` + attacker4.String() + ` 2>&1; done | grep -q success`},
-				{"sets", `firewall-cmd --permanent --delete-policy=bailiff; for s in $(firewall-cmd --get-ipsets); do firewall-cmd --permanent --delete-ipset=$s; done; firewall-cmd --reload`},
+				{"entry", eachSet(`if `+firewalldSet+`removeEntry ss $s `+attacker4.String()+` 2>/dev/null; then found=1; fi`) + `; test -n "$found"`},
+				{"sets", `rm /etc/firewalld/policies/bailiff.xml /etc/firewalld/ipsets/bailiff*; ` + firewalldCall + `reload`},
 				{"policy", `firewall-cmd --permanent --delete-policy=bailiff; firewall-cmd --reload`},
 			} {
 				t.Run(c.name, func(t *testing.T) {
@@ -64,6 +65,21 @@ func TestFirewalld(t *testing.T) {
 			t.Run("leaves", v.firewalldLeaves)
 		})
 	}
+}
+
+// firewalldCall begins commands that do what firewall-cmd does with the method that follows, in a twentieth of its time, and firewalldSet
+// those with a method about a set.
+const (
+	firewalldCall = `busctl --timeout=120 call org.fedoraproject.FirewallD1 /org/fedoraproject/FirewallD1 org.fedoraproject.FirewallD1 `
+	firewalldSet  = `busctl --timeout=120 call org.fedoraproject.FirewallD1 /org/fedoraproject/FirewallD1 org.fedoraproject.FirewallD1.ipset `
+
+	// firewalldRuns waits: the unit of firewalld 2.5 counts as started before firewalld is on the bus.
+	firewalldRuns = `timeout 120 sh -c 'until busctl get-property org.fedoraproject.FirewallD1 /org/fedoraproject/FirewallD1 org.fedoraproject.FirewallD1 state | grep -q RUNNING; do sleep 0.1; done'; `
+)
+
+// eachSet is a script that does something for each of firewalld's sets, $s.
+func eachSet(do string) string {
+	return `for s in $(` + firewalldSet + `getIPSets | tr -d '"' | cut -d ' ' -f 3-); do ` + do + `; done`
 }
 
 // A hanging firewalld prevents bailiff neither from stopping nor from starting, and no state is lost.
@@ -92,7 +108,10 @@ func (v *victim) firewalldHangs(t *testing.T) {
 			}
 			return nil
 		})
-		v.sh(t, `for s in $(firewall-cmd --get-ipsets); do firewall-cmd --ipset=$s --get-entries; done | grep -F `+banned+`; bailiff unban `+banned)
+		if out := v.sh(t, eachSet(firewalldSet+`getEntries s $s`)); !strings.Contains(out, `"`+banned+`"`) {
+			t.Errorf("%s is in none of firewalld's sets:\n%s", banned, out)
+		}
+		v.sh(t, `bailiff unban `+banned)
 	}
 	v.sh(t, `rm /etc/bailiff/bailiff.d/50-hangs.yaml; systemctl restart bailiff.service`)
 	v.active(t)
@@ -105,19 +124,21 @@ func (v *victim) contract(t *testing.T, file string, args ...string) {
 		t.Fatal(err)
 	}
 	v.place(t, "/opt/e2e/contract", string(bin), 0o755)
-	// The contract listens on ssh's port. The unit of firewalld 2.5 counts as started before firewalld is on the bus.
-	v.sh(t, `systemctl stop ssh.service; timeout 120 sh -c 'until firewall-cmd -q --state; do sleep 0.1; done'`)
+	// The contract listens on the port of sshd. Where there is a polkit, firewalld asks it at each of thousands of calls, root's too.
+	const polkit, reread = `/usr/share/dbus-1/system-services/org.freedesktop.PolicyKit1.service`,
+		`busctl -q call org.freedesktop.DBus /org/freedesktop/DBus org.freedesktop.DBus ReloadConfig`
+	v.sh(t, firewalldRuns+`systemctl stop ssh.service; mv `+polkit+` /root/polkit; `+reread+`; systemctl stop polkit.service`)
 	out, err := v.Run(t.Context(), append([]string{"env", "BAILIFF_TEST_NETNS=1", "BAILIFF_TEST_FIREWALLD=1", "BAILIFF_BENCH=" + os.Getenv("BAILIFF_BENCH"), "/opt/e2e/contract", "-test.v"}, args...)...)
+	t.Log(out)
 	if err != nil || !strings.Contains(out, "--- PASS: TestContract") || !strings.Contains(out, "--- PASS: TestWatch") || !strings.Contains(out, "--- PASS: TestMethods") || !strings.Contains(out, "--- PASS: TestRecheck") {
-		t.Errorf("%v\n%s", err, out)
+		t.Errorf("not all of it passed: %v", err)
 	}
-	v.sh(t, `systemctl start ssh.service; firewall-cmd --set-default-zone=public`)
+	v.sh(t, `mv /root/polkit `+polkit+`; `+reread+`; systemctl start ssh.service; `+firewalldCall+`setDefaultZone s public`)
 }
 
 // With no configuration, firewalld is chosen, and real attackers are kept out by its own sets.
 func (v *victim) startsFirewalld(t *testing.T) {
-	// The unit of firewalld 2.5 counts as started before firewalld is on the bus; until then another backend is chosen.
-	v.sh(t, `timeout 120 sh -c 'until firewall-cmd -q --state; do sleep 0.1; done'; systemctl enable -q --now bailiff.service`)
+	v.sh(t, firewalldRuns+`systemctl enable -q --now bailiff.service`) // without firewalld another backend is chosen
 	v.firewalldBites(t, "runs")
 }
 
@@ -151,13 +172,11 @@ func (v *victim) firewalldBites(t *testing.T, why string) {
 			t.Errorf("%s: a connection that was open before the ban still works", a)
 		}
 	}
-	if out := v.sh(t, `for s in $(firewall-cmd --get-ipsets); do firewall-cmd --ipset=$s --get-entries; done`); !strings.Contains(out, attacker4.String()) {
-		t.Errorf("firewall-cmd does not show %s:\n%s", attacker4, out)
+	if out := v.sh(t, eachSet(firewalldSet+`getEntries s $s`)); !strings.Contains(out, `"`+attacker4.String()+`"`) {
+		t.Errorf("firewalld does not have %s:\n%s", attacker4, out)
 	}
-	if c, err := v.Dial(friend4, 22, time.Minute); err != nil {
-		t.Errorf("%s, who did nothing: %v", friend4, err)
-	} else {
-		c.Close()
+	if err := v.letIn(friend4, 22); err != nil {
+		t.Errorf("it did nothing: %v", err)
 	}
 }
 
@@ -166,11 +185,8 @@ func (v *victim) shut(t *testing.T, addrs ...netip.Addr) {
 	t.Helper()
 	eventually(t, func() error {
 		for _, a := range addrs {
-			if conn, err := v.Dial(a, 22, 300*time.Millisecond); !timedOut(err) {
-				if err == nil {
-					conn.Close()
-				}
-				return fmt.Errorf("%s: %v; want a timeout. Firewall: %+v", a, err, ask[control.Status](v, t, "status").Firewall)
+			if err := v.keptOut(a, 22); err != nil {
+				return fmt.Errorf("%w. Firewall: %+v", err, ask[control.Status](v, t, "status").Firewall)
 			}
 		}
 		if s := ask[control.Status](v, t, "status"); !s.Firewall.OK || s.Firewall.Backend != "firewalld" {
@@ -238,7 +254,7 @@ func (v *victim) hundredReloads(t *testing.T) {
 		attack <- err
 	}()
 	for range reloads {
-		v.sh(t, `firewall-cmd --reload`)
+		v.sh(t, firewalldCall+`reload`)
 	}
 	if err := <-attack; err != nil {
 		t.Error(err)
@@ -247,7 +263,7 @@ func (v *victim) hundredReloads(t *testing.T) {
 	v.shut(t, attacker4, attacker6)
 	eventually(t, func() error {
 		var held []netip.Prefix // a prefix that many of them share includes the others
-		for word := range strings.FieldsSeq(v.sh(t, `for s in $(firewall-cmd --get-ipsets); do firewall-cmd --ipset=$s --get-entries; done`)) {
+		for word := range strings.FieldsSeq(v.sh(t, eachSet(firewalldSet+`getEntries s $s | tr -d '"'`))) {
 			if a, err := netip.ParseAddr(word); err == nil {
 				held = append(held, netip.PrefixFrom(a, a.BitLen()))
 			} else if p, err := netip.ParsePrefix(word); err == nil {
@@ -295,10 +311,7 @@ func (v *victim) firewalldLeaves(t *testing.T) {
 			if s.Firewall.Backend != want || !s.Firewall.OK {
 				return fmt.Errorf("want %s; firewall: %+v", want, s.Firewall)
 			}
-			if _, err := v.Dial(attacker4, 22, 300*time.Millisecond); !timedOut(err) {
-				return fmt.Errorf("%s: %v; want a timeout", attacker4, err)
-			}
-			return nil
+			return v.keptOut(attacker4, 22)
 		})
 	}
 	v.sh(t, `systemctl stop firewalld.service`)

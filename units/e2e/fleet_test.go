@@ -89,6 +89,12 @@ func newHouse(t *testing.T, suite, tree, load string, names []string, more ...st
 		v := boot(t, suite, tree, load, "nats-server")
 		v.sh(t, `hostname `+name+`; systemctl disable -q --now nats-server.service`)
 		hosts = append(hosts, v.Host)
+		t.Cleanup(func() {
+			if t.Failed() {
+				log, _ := v.Run(context.Background(), "journalctl", "-o", "short-precise", "-u", "bailiff-fleet.service", "-u", "nats-server.service", "-u", "bailiff-hub.service", "-n", "160")
+				t.Logf("bailiff-fleet of %s, and its nats-server:\n%s", name, log)
+			}
+		})
 		if i == 0 {
 			h.hub = v
 			continue
@@ -97,12 +103,6 @@ func newHouse(t *testing.T, suite, tree, load string, names []string, more ...st
 		v.sh(t, `systemctl start bailiff.service`)
 		v.active(t)
 		h.members[name] = &member{victim: v, name: name, number: i + 1, client: control.Dial(v.Path("/run/bailiff/control"))}
-		t.Cleanup(func() {
-			if t.Failed() {
-				log, _ := v.Run(context.Background(), "journalctl", "-o", "short-precise", "-u", "bailiff-fleet.service", "-n", "100")
-				t.Logf("bailiff-fleet of %s:\n%s", name, log)
-			}
-		})
 	}
 	var err error
 	if h.Network, err = host.Join(t.Context(), hosts...); err != nil {

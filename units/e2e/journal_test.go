@@ -15,6 +15,7 @@ func TestJournal(t *testing.T) {
 	suites, tree, load := wanted(t)
 	for _, suite := range suites {
 		t.Run(suite, func(t *testing.T) {
+			t.Parallel()
 			v := boot(t, suite, tree, load)
 			// A volatile journal, as Debian has it until somebody makes /var/log/journal. A journald that writes there makes the folder again.
 			v.sh(t, `printf '[Journal]\nRateLimitIntervalSec=0\n' >/etc/systemd/journald.conf.d/e2e.conf; journalctl --relinquish-var; rm -rf /var/log/journal

@@ -85,6 +85,9 @@ func TestReport(t *testing.T) {
 				{"stops", (*victim).reporterStops},
 				{"thousand", (*victim).thousand},
 			} {
+				if c.name == "thousand" && suite != suites[len(suites)-1] {
+					continue // once is enough
+				}
 				if !t.Run(c.name, func(t *testing.T) { c.run(v, t) }) && c.name == "begins" {
 					return // nothing else can be tried
 				}
@@ -545,7 +548,7 @@ func (v *victim) reporterStops(t *testing.T) {
 func (v *victim) thousand(t *testing.T) {
 	const n, rate, off, on = 1000, 50, 40000, 60000
 	sets := strings.Join(strings.Fields(v.sh(t, `ipset list -n | grep '^bailiff4'`)), ",")
-	thousandBans := func(base int, what string) {
+	attack := func(base int, what string) {
 		since := v.now(t)
 		out, err := v.load(t, fmt.Sprintf("-trials %d -lines %d -failures 5 -rate %d -base %d -set %s", n, 5*n, 5*rate, base, sets))
 		if err != nil {
@@ -572,7 +575,7 @@ func (v *victim) thousand(t *testing.T) {
 	}
 	v.put(t, "50-report.yaml", "")
 	v.sh(t, `systemctl reload bailiff.service`)
-	thousandBans(off, "off")
+	attack(off, "off")
 	v.put(t, "50-report.yaml", `
 report:
   host: mail.example.test
@@ -586,7 +589,7 @@ report:
 	done := make(chan struct{})
 	killed := make(chan error, 1)
 	go func() { killed <- v.killTwice(t.Context(), done) }()
-	thousandBans(on, "on")
+	attack(on, "on")
 	close(done)
 	if err := <-killed; err != nil {
 		t.Error(err)
@@ -601,20 +604,20 @@ report:
 	begin := time.Now()
 	v.sh(t, `systemctl enable -q --now postfix.service`)
 	var ids map[string]int
-	mails := 0
-	eventually(t, func() error {
-		mails, ids = 0, map[string]int{}
-		for line := range strings.Lines(v.sh(t, `grep -i '^Message-ID:' /var/mail/root || :`)) {
-			_, id, _ := strings.Cut(strings.TrimSpace(line), ":")
-			ids[id]++
-			mails++
-		}
-		if len(ids) < n {
-			time.Sleep(500 * time.Millisecond)
-			return fmt.Errorf("%d mails, %d different ones, want %d", mails, len(ids), n)
-		}
-		return nil
-	})
+	for have := 0; have < n; have = len(ids) {
+		time.Sleep(500 * time.Millisecond)
+		eventually(t, func() error {
+			ids = map[string]int{}
+			for line := range strings.Lines(v.sh(t, `grep -i '^Message-ID:' /var/mail/root || :`)) {
+				_, id, _ := strings.Cut(strings.TrimSpace(line), ":")
+				ids[id]++
+			}
+			if len(ids) == have {
+				return fmt.Errorf("no mail has come, %d of %d have", have, n)
+			}
+			return nil
+		})
+	}
 	v.nothingWaits(t) // a delivery that was cut off is not repeated before the mail system was at work for a while
 	eventually(t, func() error {
 		if out := v.sh(t, `mailq`); !strings.Contains(out, "is empty") {
@@ -648,11 +651,10 @@ report:
 
 // killTwice kills bailiff-report while it delivers, once alone and once with the sendmail that it has started.
 func (v *victim) killTwice(ctx context.Context, done <-chan struct{}) error {
-	for i, script := range []string{`kill -9 $(systemctl show -P MainPID bailiff-report.service)`, `systemctl kill -s KILL bailiff-report.service`} {
+	for _, script := range []string{`kill -9 $(systemctl show -P MainPID bailiff-report.service)`, `systemctl kill -s KILL bailiff-report.service`} {
 		select {
 		case <-time.After(5 * time.Second): // spread over the attack
-		case <-done:
-			return fmt.Errorf("the bans were over before bailiff-report was killed %d times", i+1)
+		case <-done: // on a slow machine; it still delivers
 		}
 		for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 			out, err := v.Sh(ctx, `test "$(systemctl show -P SubState bailiff-report.service)" = running && grep -q . /proc/$(systemctl show -P MainPID bailiff-report.service)/task/*/children && `+script)

@@ -1,8 +1,12 @@
 package e2e
 
 import (
+	"bufio"
 	"cmp"
+	"encoding/base64"
 	"fmt"
+	"io"
+	"net/http"
 	"net/netip"
 	"os"
 	"slices"
@@ -94,7 +98,7 @@ func (v *victim) webServers(t *testing.T) {
 		systemctl daemon-reload; systemctl restart nginx.service apache2.service caddy.service`)
 	for name, port := range webServerPorts {
 		eventually(t, func() error {
-			if out, err := v.request(t, "", port, "/index.html"); err != nil || out != "200" {
+			if out, err := v.request(host.Attacker4.String(), port, "/index.html"); err != nil || out != "200" {
 				return fmt.Errorf("%s: %q, %v", name, out, err)
 			}
 			return nil
@@ -102,34 +106,66 @@ func (v *victim) webServers(t *testing.T) {
 	}
 }
 
-// request sends one request from an address ("" for any) and returns the status.
-func (v *victim) request(t testing.TB, from string, port uint16, path string, args ...string) (string, error) {
-	to := host.Victim4.String()
-	if strings.Contains(from, ":") {
-		to = "[" + host.Victim6.String() + "]"
+// request sends one request as it is, from an address, and returns the status. Each of header is a line of the header; one that begins with
+// "=" is the body of a POST.
+func (v *victim) request(from string, port uint16, path string, header ...string) (status string, err error) {
+	return v.requestWithin(time.Minute, from, port, path, header...)
+}
+
+func (v *victim) requestWithin(limit time.Duration, from string, port uint16, path string, header ...string) (status string, err error) {
+	c, err := v.Dial(netip.MustParseAddr(from), port, limit)
+	if err != nil {
+		return "", err
 	}
-	if from != "" {
-		args = append(args, "--interface", from)
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
+		return "", err
 	}
-	return v.Attack(t.Context(), nil, append([]string{"curl", "-s", "-m", "5", "--path-as-is", "-o", "/dev/null", "-w", "%{http_code}", fmt.Sprintf("http://%s:%d%s", to, port, path)}, args...)...)
+	method, body, lines := "GET", "", []string{"Host: www.example.org", "Connection: close"}
+	for _, l := range header {
+		if b, is := strings.CutPrefix(l, "="); is {
+			method, body = "POST", b
+			lines = append(lines, "Content-Type: application/x-www-form-urlencoded", fmt.Sprintf("Content-Length: %d", len(b)))
+		} else {
+			lines = append(lines, l)
+		}
+	}
+	if !slices.ContainsFunc(header, func(l string) bool { return strings.HasPrefix(l, "User-Agent:") }) {
+		lines = append(lines, "User-Agent: e2e")
+	}
+	if _, err := fmt.Fprintf(c, "%s %s HTTP/1.1\r\n%s\r\n\r\n%s", method, path, strings.Join(lines, "\r\n"), body); err != nil {
+		return "", err
+	}
+	r, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return "", err
+	}
+	defer r.Body.Close()
+	_, err = io.Copy(io.Discard, r.Body)
+	return strconv.Itoa(r.StatusCode), err
+}
+
+// basic is the header of a login with user name and password.
+func basic(login string) string {
+	return "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(login))
 }
 
 // requests sends requests that must be answered with a status.
-func (v *victim) requests(t testing.TB, status, from string, port uint16, paths []string, args ...string) {
+func (v *victim) requests(t testing.TB, status, from string, port uint16, paths []string, header ...string) {
 	t.Helper()
 	for _, p := range paths {
-		if out, err := v.request(t, from, port, p, args...); out != status {
+		if out, err := v.request(from, port, p, header...); out != status {
 			t.Fatalf("%s:%d%s: %q, want %s (%v)", from, port, p, out, status, err)
 		}
 	}
 }
 
 // probes is requests for an attacker: the last request may lead to a ban, which ends the connection before the answer has arrived.
-func (v *victim) probes(t testing.TB, status, from string, port uint16, paths []string, args ...string) {
+func (v *victim) probes(t testing.TB, status, from string, port uint16, paths []string, header ...string) {
 	t.Helper()
 	last := len(paths) - 1
-	v.requests(t, status, from, port, paths[:last], args...)
-	if out, err := v.request(t, from, port, paths[last], args...); out != status && out != "000" {
+	v.requests(t, status, from, port, paths[:last], header...)
+	if out, err := v.requestWithin(5*time.Second, from, port, paths[last], header...); out != status && out != "" {
 		t.Fatalf("%s:%d%s: %q, want %s (%v)", from, port, paths[last], out, status, err)
 	}
 }
@@ -148,7 +184,7 @@ func (v *victim) webServer(t *testing.T, n int, port uint16) {
 	if port == webServerPorts["apache2"] {
 		path, status = "/wp-login.php", "200"
 	}
-	v.probes(t, status, guesser, port, slices.Repeat([]string{path}, 60), "-d", "user=bob&password=wrong")
+	v.probes(t, status, guesser, port, slices.Repeat([]string{path}, 60), "=user=bob&password=wrong")
 	for _, a := range []string{secrets, software, guesser} {
 		v.bansInKernel(t, netip.MustParseAddr(a))
 	}
@@ -163,15 +199,15 @@ func (v *victim) webServer(t *testing.T, n int, port uint16) {
 		if port == webServerPorts["caddy"] {
 			path = "/index.html"
 		}
-		for _, args := range [][]string{
-			{"-u", pad + webFramed.String() + " - -:x"}, {"-u", line + ":x"}, {"-A", line, "-e", line}, {"-H", "X-Forwarded-For: " + webFramed.String()},
-			{"-A", "x\",\"client_ip\":\"" + webFramed.String()},
+		for _, header := range [][]string{
+			{basic(pad + webFramed.String() + " - -:x")}, {basic(line + ":x")}, {"User-Agent: " + line, "Referer: " + line}, {"X-Forwarded-For: " + webFramed.String()},
+			{"User-Agent: x\",\"client_ip\":\"" + webFramed.String()},
 		} {
-			v.request(t, forger, port, path, args...)
-			v.request(t, forger, port, "/x%0a"+strings.ReplaceAll(line, " ", "%20"), args...)
+			v.request(forger, port, path, header...)
+			v.request(forger, port, "/x%0a"+strings.ReplaceAll(line, " ", "%20"), header...)
 		}
 	}
-	v.probes(t, "404", forger, port, webSecrets, "-H", "X-Forwarded-For: "+webFramed.String())
+	v.probes(t, "404", forger, port, webSecrets, "X-Forwarded-For: "+webFramed.String())
 	v.bansInKernel(t, netip.MustParseAddr(forger))
 	if v.inKernel(t, webFramed) {
 		t.Errorf("%s is banned, who has sent nothing: %+v", webFramed, v.why(t, webFramed))
@@ -187,7 +223,7 @@ func (v *victim) webSplit(t *testing.T) {
 	const file, split = "/etc/apache2/conf-enabled/bailiff.conf", "203.0.113.78"
 	v.sh(t, `sed -i 's/ --size [0-9]*//' `+file+`; systemctl restart apache2.service`)
 	for pad := 930; pad < 1030; pad++ {
-		v.request(t, "198.51.100.30", webServerPorts["apache2"], "/a/b", "-u", strings.Repeat("x", pad)+split+" - -:x")
+		v.request("198.51.100.30", webServerPorts["apache2"], "/a/b", basic(strings.Repeat("x", pad)+split+" - -:x"))
 	}
 	if out := v.sh(t, `journalctl --sync --namespace=web; journalctl -q --namespace=web -o cat -g '^`+split+` - - ' | wc -l`); out == "0\n" {
 		t.Error("logger does not split long lines: the recipe's --size is not needed")
@@ -200,21 +236,21 @@ func (v *victim) webHarmless(t *testing.T) {
 	const shop, monitor, sent, office, phone = "203.0.113.41", "203.0.113.42", "203.0.113.43", "203.0.113.44", "203.0.113.45"
 	for name, port := range webServerPorts {
 		for i := range 30 {
-			v.requests(t, "404", shop, port, []string{fmt.Sprintf("/wp-content/uploads/%d.jpg", i)}, "-e", "http://www.example.org/")
+			v.requests(t, "404", shop, port, []string{fmt.Sprintf("/wp-content/uploads/%d.jpg", i)}, "Referer: http://www.example.org/")
 			v.requests(t, "404", monitor, port, []string{"/.env", "/phpmyadmin/"})
 		}
 		for _, site := range []string{"cross-site", "same-origin"} {
-			v.requests(t, "404", sent, port, append(webSecrets, webSoftware...), "-H", "Sec-Fetch-Site: "+site)
+			v.requests(t, "404", sent, port, append(webSecrets, webSoftware...), "Sec-Fetch-Site: "+site)
 		}
 		if name == "caddy" {
 			continue
 		}
 		for range 70 {
-			v.requests(t, "401", phone, port, []string{"/a/b"}, "-u", "bob:old")
+			v.requests(t, "401", phone, port, []string{"/a/b"}, basic("bob:old"))
 		}
 	}
 	for range 50 {
-		v.requests(t, "401", office, webServerPorts["nginx"], []string{"/api/login"}, "-d", "x", "-H", "Sec-Fetch-Site: same-origin")
+		v.requests(t, "401", office, webServerPorts["nginx"], []string{"/api/login"}, "=x", "Sec-Fetch-Site: same-origin")
 	}
 	v.probes(t, "404", "198.51.100.40", webServerPorts["nginx"], webSecrets)
 	v.bansInKernel(t, netip.MustParseAddr("198.51.100.40")) // so all earlier lines have been read

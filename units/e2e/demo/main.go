@@ -64,7 +64,7 @@ func run(ctx context.Context, suite string, shell bool) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, h.Stop()) }()
+	defer h.Stop()
 	d := &demo{h, ctx}
 
 	say("Install bailiff there, and start it; there is no configuration file")

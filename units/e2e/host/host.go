@@ -72,7 +72,7 @@ func Boot(ctx context.Context, root string) (_ *Host, err error) {
 	h := newHost()
 	defer func() {
 		if err != nil {
-			h.release()
+			h.Stop()
 		}
 	}()
 	if h.dir, err = os.MkdirTemp("/tmp", h.name+"-"); err != nil {
@@ -254,9 +254,9 @@ func (h *Host) Attack(ctx context.Context, env []string, args ...string) (string
 	if h.machine != nil {
 		return "", errNoMachine
 	}
-	enter := []string{fmt.Sprintf("--target=%d", h.leader), "--mount", "--net=" + h.attacker.path(), "--", "env", "-i",
-		"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HOME=/root"}
-	cmd := exec.CommandContext(ctx, "nsenter", append(append(enter, env...), args...)...)
+	enter := []string{fmt.Sprintf("--target=%d", h.leader), "--mount", "--net=" + h.attacker.path(), "--"}
+	cmd := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
+	cmd.Env = append([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HOME=/root"}, env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(h.clients.Fd())}
 	cmd.WaitDelay = 5 * time.Second
 	return output(cmd)
@@ -284,8 +284,8 @@ func (h *Host) command(ctx context.Context, args ...string) (cmd *exec.Cmd) {
 	if h.machine != nil {
 		cmd = h.overSSH(ctx, env, args)
 	} else {
-		enter := append([]string{fmt.Sprintf("--target=%d", h.leader), "--all", "--", "env", "-i"}, env...)
-		cmd = exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
+		cmd = exec.CommandContext(ctx, "nsenter", append([]string{fmt.Sprintf("--target=%d", h.leader), "--all", "--"}, args...)...)
+		cmd.Env = env
 	}
 	cmd.WaitDelay = 5 * time.Second
 	return cmd
@@ -315,13 +315,6 @@ func (h *Host) Reboot(ctx context.Context) error {
 	return h.start(ctx)
 }
 
-// Stop shuts the host down and takes everything away.
-func (h *Host) Stop() error {
-	err := h.powerOff()
-	h.release()
-	return err
-}
-
 // powerOff asks the host's systemd to halt (SIGRTMIN+4, systemd(1)), and ends it by force when it does not in time.
 func (h *Host) powerOff() error {
 	if h.machine != nil {
@@ -347,8 +340,8 @@ func (h *Host) powerOff() error {
 // sigPowerOff is SIGRTMIN+4 as glibc counts, which keeps two real-time signals (32, 33) for itself.
 const sigPowerOff = syscall.Signal(34 + 4)
 
-// release gives up everything that is not the running host itself.
-func (h *Host) release() {
+// Stop takes the host away as a power cut would: nothing of it is kept, and an orderly shutdown, which Reboot has, takes seconds.
+func (h *Host) Stop() {
 	h.endMaster()
 	if h.process != nil {
 		h.process.Process.Kill() // no effect when it has ended already

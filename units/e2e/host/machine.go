@@ -78,7 +78,7 @@ func BootMachine(ctx context.Context, root string) (_ *Host, err error) {
 	h.machine = &machine{root: root}
 	defer func() {
 		if err != nil {
-			h.release()
+			h.Stop()
 		}
 	}()
 	if h.dir, err = os.MkdirTemp("/tmp", h.name+"-"); err != nil {

@@ -49,11 +49,11 @@ func root(ctx context.Context, suite string, progress io.Writer, setup string, e
 		if err != nil {
 			return err
 		}
-		args := []string{"--quiet", "--variant=custom", "--setup-hook=cp -a --reflink=auto '" + from + "/.' \"$1\""}
-		if len(extra) > 0 {
-			args = append(args, "--customize-hook=chroot \"$1\" apt-get install --yes -qq "+strings.Join(extra, " "))
-		} else {
-			args = append(args, "--skip=update")
+		args := []string{"--quiet", "--variant=custom", "--skip=update", "--setup-hook=cp -a --reflink=auto '" + from + "/.' \"$1\""}
+		if len(extra) > 0 { // the lists are those of bare, which may be old
+			apt := "chroot \"$1\" apt-get "
+			install := apt + "install --yes -qq " + strings.Join(extra, " ")
+			args = append(args, "--customize-hook="+install+" || { "+apt+"update -qq && "+install+"; }")
 		}
 		if err := build(ctx, nil, "mmdebstrap", append(args, suite, part)...); err != nil {
 			return err
@@ -130,7 +130,8 @@ func cacheDir() string {
 func build(ctx context.Context, stdin io.Reader, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdin = stdin
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
+	// With the system's own programs: another python3, which filters 60 packages, may be slow to start.
+	cmd.Env = append(os.Environ(), "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
 	cmd.WaitDelay = 5 * time.Second
 	out, err := cmd.CombinedOutput()
 	if err != nil {
