@@ -47,7 +47,7 @@ func (r *release) source() error {
 // tarball packs a folder as NAME.tar.gz: files sorted, all of one time, of root, and with the modes 0644 and 0755.
 func (r *release) tarball(name, dir string) error {
 	_, err := r.output("tar", "--format=gnu", "--sort=name", fmt.Sprintf("--mtime=@%d", r.date.Unix()), "--owner=root:0", "--group=root:0", "--mode=u=rwX,go=rX",
-		"--use-compress-program=gzip -9n", "-C", filepath.Dir(dir), "-cf", filepath.Join(r.out, name+".tar.gz"), filepath.Base(dir))
+		"--use-compress-program=gzip -n", "-C", filepath.Dir(dir), "-cf", filepath.Join(r.out, name+".tar.gz"), filepath.Base(dir))
 	return err
 }
 
