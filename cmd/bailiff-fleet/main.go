@@ -121,13 +121,14 @@ func stream(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	f.SetOutput(stderr)
 	admin := f.String("admin", "", "`FILE` of the hub, as bailiff fleet init wrote it")
 	wait := f.Duration("wait", 30*time.Second, "how long to wait for the hub, which may be starting")
+	keep := f.Bool("keep", false, "run until stopped, and create again what the hub loses")
 	switch err := f.Parse(args); {
 	case err == flag.ErrHelp:
 		return 0
 	case err != nil:
 		return invalidArgument
 	case f.NArg() > 0 || *admin == "":
-		fmt.Fprintln(stderr, "usage: bailiff-fleet stream --admin FILE [--wait TIME]")
+		fmt.Fprintln(stderr, "usage: bailiff-fleet stream --admin FILE [--wait TIME] [--keep]")
 		return invalidArgument
 	}
 	h, err := hub.ReadAdmin(*admin)
@@ -135,9 +136,15 @@ func stream(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		diag.Print(stderr, "bailiff-fleet", err)
 		return notConfigured
 	}
-	ctx, cancel := context.WithTimeout(ctx, *wait)
+	first, cancel := context.WithTimeout(ctx, *wait)
 	defer cancel()
-	said, err := agent.MakeStream(ctx, h)
+	said, err := agent.MakeStream(first, h)
+	if err == nil {
+		fmt.Fprintln(stdout, said)
+		if *keep {
+			err = agent.KeepStream(ctx, h, func(s string) { fmt.Fprintln(stdout, diag.Line(s, 1000)) })
+		}
+	}
 	if err != nil {
 		diag.Print(stderr, "bailiff-fleet", err)
 		if errors.Is(err, agent.ErrNotReady) {
@@ -145,6 +152,5 @@ func stream(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 		return failure
 	}
-	fmt.Fprintln(stdout, said)
 	return 0
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"bailiff/units/control"
 	"bailiff/units/hub"
@@ -342,4 +343,30 @@ func (h *house) servers(t *testing.T) {
 	a.ban(t, "198.51.100.74")
 	h.allEqual(t, "the loss of another one")
 	a.sh(t, `systemctl start nats-server.service`)
+
+	// What the hub loses comes back without anybody's help, also after a server has crashed.
+	c.sh(t, `systemctl kill --signal=KILL nats-server.service`)
+	for _, m := range []*member{a, c} {
+		eventually(t, func() error {
+			_, err := m.Sh(t.Context(), `systemctl is-active nats-server.service bailiff-hub.service`)
+			return err
+		})
+	}
+	file, err := hub.ReadAdmin(a.Path("/etc/bailiff-hub/admin.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := h.client(t, &hub.Member{Servers: file.Servers, CA: file.CA, NKey: file.NKey})
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, stream := range []string{"BANS", "ROSTER"} {
+		eventually(t, func() error { return js.DeleteStream(t.Context(), stream) })
+	}
+	b.ban(t, "198.51.100.75")
+	h.allEqual(t, "the loss of all streams")
 }

@@ -280,6 +280,22 @@ func (h *testHub) signed(m *fleet.Message) *nats.Msg {
 	return &nats.Msg{Subject: m.Subject, Data: m.Payload, Header: nats.Header{hub.SignatureHeader: {base64.StdEncoding.EncodeToString(m.Signature)}}}
 }
 
+// jetStream connects as the hub's user who may do everything.
+func (h *testHub) jetStream() jetstream.JetStream {
+	h.t.Helper()
+	nc, err := Connect("test", h.admin.Servers, h.admin.CA, h.admin.NKey)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(nc.Close)
+	natsVersion(h.t, nc)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return js
+}
+
 // client connects as the user of a host, without an agent.
 func (h *testHub) client(host string) *nats.Conn {
 	h.t.Helper()

@@ -253,16 +253,7 @@ func TestEnsure(t *testing.T) {
 	h := newHub(t, "a")
 	config := func(change func(js jetstream.JetStream)) *jetstream.StreamInfo {
 		t.Helper()
-		nc, err := Connect("test", h.admin.Servers, h.admin.CA, h.admin.NKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer nc.Close()
-		natsVersion(t, nc)
-		js, err := jetstream.New(nc)
-		if err != nil {
-			t.Fatal(err)
-		}
+		js := h.jetStream()
 		change(js)
 		s, err := js.Stream(t.Context(), streamName)
 		if err != nil {
@@ -290,6 +281,68 @@ func TestEnsure(t *testing.T) {
 	}
 	if i := config(func(jetstream.JetStream) {}); i.Config.MaxAge != maxAge {
 		t.Errorf("messages are kept for %v", i.Config.MaxAge)
+	}
+}
+
+// TestKeep: a hub gets again the streams and the roster that it has lost, and hosts send their bans again. What another version of bailiff has
+// changed stays.
+func TestKeep(t *testing.T) {
+	h := newHub(t, "a", "b", "late")
+	js := h.jetStream()
+	m, err := newMaker(h.admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.nc.Close)
+	m.keep = true
+	go m.watch(t.Context(), 20*time.Millisecond, func(s string) { t.Log(s) })
+	a, b := newDaemon(t, rules()), newDaemon(t, rules("a"))
+	h.run("a", a)
+	h.run("b", b)
+	a.ban("192.0.2.1", time.Hour)
+	b.wait("192.0.2.1")
+
+	for _, name := range []string{streamName, rosterStream, shortStream} {
+		if err := js.DeleteStream(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.ban("192.0.2.2", time.Hour)
+	b.wait("192.0.2.1", "192.0.2.2")
+	late := newDaemon(t, rules("a"))
+	h.run("late", late)
+	late.wait("192.0.2.1", "192.0.2.2")
+
+	roster, err := js.Stream(t.Context(), rosterStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := roster.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		_, err := roster.GetLastMsgForSubject(t.Context(), hub.Subject)
+		return err
+	})
+
+	s, err := js.Stream(t.Context(), streamName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := s.CachedInfo().Config
+	other.MaxAge = time.Hour
+	if _, err := js.UpdateStream(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(t.Context(), shortStream); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		_, err := js.Stream(t.Context(), shortStream)
+		return err
+	})
+	if i, err := s.Info(t.Context()); err != nil || i.Config.MaxAge != time.Hour {
+		t.Errorf("%+v, %v", i, err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"reflect"
 	"slices"
 	"time"
@@ -54,53 +55,122 @@ var ErrNotReady = errors.New("it is not ready")
 // handle request" (it is not the leader).
 var notReady = []jetstream.ErrorCode{10005, 10008, 10009}
 
-// MakeStream creates or updates the stream of a hub and stores the roster, unless it has a newer one. It retries until ctx ends, since the
+// MakeStream creates or updates the streams of a hub and stores the roster, unless it has a newer one. It retries until ctx ends, since the
 // hub may be starting. The text says what was done.
 func MakeStream(ctx context.Context, h *hub.Admin) (string, error) {
-	var failed error
+	m, err := newMaker(h)
+	if err != nil {
+		return "", err
+	}
+	defer m.nc.Close()
+	return m.try(ctx)
+}
+
+// KeepStream creates again what a hub loses, until ctx ends: nats-server can lose streams that several servers have just created, and
+// somebody may delete them. Streams that exist are not changed, since a server with another version of bailiff would change them back.
+func KeepStream(ctx context.Context, h *hub.Admin, log func(string)) error {
+	m, err := newMaker(h)
+	if err != nil {
+		return err
+	}
+	defer m.nc.Close()
+	m.keep = true
+	return m.watch(ctx, checkEvery, log)
+}
+
+func (m *maker) watch(ctx context.Context, every time.Duration, log func(string)) error {
+	for failed := ""; ; {
+		sleep(ctx, every+rand.N(every)) // the servers of a hub should not all do it at the same time
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !m.lost(ctx) {
+			continue
+		}
+		const lost = "the hub has lost streams or the roster"
+		switch said, err := m.make(ctx); {
+		case err == nil:
+			failed = ""
+			log(lost + "; now: " + said)
+		case err.Error() != failed && ctx.Err() == nil:
+			failed = err.Error()
+			log(lost + ": " + failed + "; trying again until it has them")
+		}
+	}
+}
+
+// checkEvery is how often KeepStream looks, at most.
+const checkEvery = 10 * time.Second
+
+// maker makes the streams of a hub.
+type maker struct {
+	hub  *hub.Admin
+	nc   *nats.Conn
+	js   jetstream.JetStream
+	keep bool // only create what is missing
+}
+
+func newMaker(h *hub.Admin) (*maker, error) {
 	nc, err := Connect("bailiff-fleet stream", h.Servers, h.CA, h.NKey, nats.ReconnectErrHandler(func(*nats.Conn, error) {}))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	defer nc.Close()
 	js, err := jetstream.New(nc)
 	if err != nil {
-		return "", err
+		nc.Close()
+		return nil, err
 	}
+	return &maker{hub: h, nc: nc, js: js}, nil
+}
+
+// try makes the streams until that succeeds or ctx ends.
+func (m *maker) try(ctx context.Context) (said string, failed error) {
 	for {
-		if nc.IsConnected() {
-			var said string
-			if said, failed = makeStream(ctx, nc, js, h); failed == nil {
+		if m.nc.IsConnected() {
+			if said, failed = m.make(ctx); failed == nil {
 				return said, nil
 			}
 		}
 		select {
 		case <-ctx.Done():
 			if failed == nil {
-				failed = nc.LastError()
+				failed = m.nc.LastError()
 			}
 			if failed == nil {
 				failed = errors.New("it does not answer")
 			}
 			var a *jetstream.APIError
-			if nc.IsConnected() && (errors.Is(failed, context.DeadlineExceeded) || errors.As(failed, &a) && slices.Contains(notReady, a.ErrorCode)) {
+			if m.nc.IsConnected() && (errors.Is(failed, context.DeadlineExceeded) || errors.As(failed, &a) && slices.Contains(notReady, a.ErrorCode)) {
 				failed = fmt.Errorf("%w: %w", ErrNotReady, failed)
 			}
-			return "", fmt.Errorf("the hub %v: %w", h.Servers, failed)
+			return "", fmt.Errorf("the hub %v: %w", m.hub.Servers, failed)
 		case <-time.After(firstWait):
 		}
 	}
 }
 
+// lost reports whether the hub says that it has no such stream, or no roster. A hub that does not answer has lost nothing.
+func (m *maker) lost(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, fetchTime)
+	defer cancel()
+	for _, name := range []string{streamName, rosterStream, shortStream} {
+		s, err := m.js.Stream(ctx, name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) || err == nil && name == rosterStream && s.CachedInfo().State.Msgs == 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // ensure creates a stream, or updates it if its configuration differs. An update without changes would make the server claim, after its
 // next start, that the stream was just created; all hosts would read all of it.
-func ensure(ctx context.Context, js jetstream.JetStream, c jetstream.StreamConfig) (jetstream.Stream, error) {
-	s, err := js.Stream(ctx, c.Name)
+func (m *maker) ensure(ctx context.Context, c jetstream.StreamConfig) (jetstream.Stream, error) {
+	s, err := m.js.Stream(ctx, c.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return js.CreateStream(ctx, c)
+		return m.js.CreateStream(ctx, c)
 	}
-	if err != nil {
-		return nil, err
+	if err != nil || m.keep {
+		return s, err
 	}
 	is := s.CachedInfo().Config
 	want := is // with what the server adds
@@ -110,16 +180,17 @@ func ensure(ctx context.Context, js jetstream.JetStream, c jetstream.StreamConfi
 	if reflect.DeepEqual(want, is) {
 		return s, nil
 	}
-	return js.UpdateStream(ctx, c)
+	return m.js.UpdateStream(ctx, c)
 }
 
-func makeStream(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, h *hub.Admin) (string, error) {
+// make makes all streams and stores the roster, once.
+func (m *maker) make(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTime)
 	defer cancel()
 	said := ""
 	var roster jetstream.Stream
-	for _, c := range streams(h.Replicas, hasBatches(nc.ConnectedServerVersion())) { // both since 2.11
-		s, err := ensure(ctx, js, c)
+	for _, c := range streams(m.hub.Replicas, hasBatches(m.nc.ConnectedServerVersion())) { // both since 2.11
+		s, err := m.ensure(ctx, c)
 		if err != nil {
 			return "", fmt.Errorf("stream %s: %w", c.Name, err)
 		}
@@ -130,14 +201,14 @@ func makeStream(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, h *h
 			said = fmt.Sprintf("stream %s: %d messages", c.Name, s.CachedInfo().State.Msgs)
 		}
 	}
-	mine, err := h.Roster.Peek()
+	mine, err := m.hub.Roster.Peek()
 	if err != nil {
 		return "", err
 	}
-	m, err := roster.GetLastMsgForSubject(ctx, hub.Subject)
+	latest, err := roster.GetLastMsgForSubject(ctx, hub.Subject)
 	if err == nil {
 		// One that no operator has signed is replaced, whatever its number.
-		its, err := signedRoster(h, m)
+		its, err := signedRoster(m.hub, latest)
 		if err == nil && its.Serial > mine.Serial {
 			return fmt.Sprintf("%s, roster %d (newer than that of the file)", said, its.Serial), nil
 		} else if err == nil && its.Serial == mine.Serial {
@@ -146,8 +217,8 @@ func makeStream(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, h *h
 	} else if !errors.Is(err, jetstream.ErrMsgNotFound) {
 		return "", err
 	}
-	msg := &nats.Msg{Subject: hub.Subject, Data: h.Roster.Payload, Header: nats.Header{hub.SignatureHeader: {base64.StdEncoding.EncodeToString(h.Roster.Signature)}}}
-	if _, err := js.PublishMsg(ctx, msg); err != nil {
+	msg := &nats.Msg{Subject: hub.Subject, Data: m.hub.Roster.Payload, Header: nats.Header{hub.SignatureHeader: {base64.StdEncoding.EncodeToString(m.hub.Roster.Signature)}}}
+	if _, err := m.js.PublishMsg(ctx, msg); err != nil {
 		return "", fmt.Errorf("store the roster: %w", err)
 	}
 	return fmt.Sprintf("%s, roster %d stored", said, mine.Serial), nil

@@ -119,10 +119,6 @@ func installHub(e *cli.Env, dir string) error {
 		e.Printf("%s\n", said)
 		return nil
 	case admin.Replicas > 1:
-		// A new roster has to reach the hub, too, if nats-server was only reloaded.
-		if err := systemctl(e.Ctx, "restart", "--no-block", prepareUnit); err != nil {
-			return err
-		}
 		e.Notef("it does not answer yet (%v): most of the hub's %d servers must run first; %s tries until they do", err, admin.Replicas, prepareUnit)
 		return nil
 	}
@@ -229,7 +225,8 @@ func startHub(ctx context.Context, before, after []byte, newUnit bool) error {
 			return err
 		}
 	}
-	for _, args := range [][]string{{"daemon-reload"}, {"enable", natsUnit}, {how, natsUnit}} {
+	// If nats-server is only reloaded, the other unit still has the old files.
+	for _, args := range [][]string{{"daemon-reload"}, {"enable", natsUnit}, {how, natsUnit}, {"restart", "--no-block", prepareUnit}} {
 		if err := systemctl(ctx, args...); err != nil {
 			return cli.WithHint(err, "journalctl -u %s", natsUnit)
 		}
@@ -265,8 +262,8 @@ func systemctl(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// dropIn makes nats-server.service a server of the hub. bailiff-hub.service makes the streams and stores the roster, which one of several
-// servers can do only when most of them run.
+// dropIn makes nats-server.service a server of the hub. bailiff-hub.service makes the streams, stores the roster and
+// keeps both, which one of several servers can do only when most of them run.
 const dropIn = `# Written by bailiff fleet: this server is a hub of bailiff-fleet(7).
 [Unit]
 StartLimitIntervalSec=0
