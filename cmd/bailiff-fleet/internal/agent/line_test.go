@@ -295,23 +295,43 @@ func TestKeep(t *testing.T) {
 	}
 	t.Cleanup(m.nc.Close)
 	m.keep = true
-	go m.watch(t.Context(), 20*time.Millisecond, func(s string) { t.Log(s) })
+	eventually(t, func() error { return m.nc.FlushTimeout(time.Second) })
+	remove := func(names ...string) {
+		t.Helper()
+		for _, name := range names {
+			if err := js.DeleteStream(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, func() error {
+				if l, _ := filepath.Glob(filepath.Join(h.dir, "store/*/*/streams", name)); len(l) > 0 {
+					return fmt.Errorf("%v is not removed yet", l)
+				}
+				return nil
+			})
+		}
+	}
+	look := func(want string) {
+		t.Helper()
+		if said, err := m.look(t.Context()); err != nil || said != want {
+			t.Fatalf("%q, %v, want %q", said, err, want)
+		}
+	}
 	a, b := newDaemon(t, rules()), newDaemon(t, rules("a"))
 	h.run("a", a)
 	h.run("b", b)
 	a.ban("192.0.2.1", time.Hour)
 	b.wait("192.0.2.1")
+	look("")
 
-	for _, name := range []string{streamName, rosterStream, shortStream} {
-		if err := js.DeleteStream(t.Context(), name); err != nil {
-			t.Fatal(err)
-		}
-	}
+	remove(streamName, rosterStream, shortStream)
+	look("")
+	look("stream BANS: 0 messages, roster 1 stored")
 	a.ban("192.0.2.2", time.Hour)
 	b.wait("192.0.2.1", "192.0.2.2")
 	late := newDaemon(t, rules("a"))
 	h.run("late", late)
 	late.wait("192.0.2.1", "192.0.2.2")
+	look("")
 
 	roster, err := js.Stream(t.Context(), rosterStream)
 	if err != nil {
@@ -320,10 +340,8 @@ func TestKeep(t *testing.T) {
 	if err := roster.Purge(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() error {
-		_, err := roster.GetLastMsgForSubject(t.Context(), hub.Subject)
-		return err
-	})
+	look("")
+	look("stream BANS: 2 messages, roster 1 stored")
 
 	s, err := js.Stream(t.Context(), streamName)
 	if err != nil {
@@ -334,16 +352,20 @@ func TestKeep(t *testing.T) {
 	if _, err := js.UpdateStream(t.Context(), other); err != nil {
 		t.Fatal(err)
 	}
-	if err := js.DeleteStream(t.Context(), shortStream); err != nil {
-		t.Fatal(err)
+	remove(shortStream)
+	look("")
+	look("stream BANS: 2 messages, roster 1")
+	if _, err := js.Stream(t.Context(), shortStream); err != nil {
+		t.Error(err)
 	}
-	eventually(t, func() error {
-		_, err := js.Stream(t.Context(), shortStream)
-		return err
-	})
 	if i, err := s.Info(t.Context()); err != nil || i.Config.MaxAge != time.Hour {
 		t.Errorf("%+v, %v", i, err)
 	}
+
+	// A hub that does not answer has lost nothing.
+	h.stop()
+	look("")
+	look("")
 }
 
 // TestMark: a message is distinguished from one with the same content that got its number later.

@@ -75,24 +75,17 @@ func KeepStream(ctx context.Context, h *hub.Admin, log func(string)) error {
 	}
 	defer m.nc.Close()
 	m.keep = true
-	return m.watch(ctx, checkEvery, log)
-}
-
-func (m *maker) watch(ctx context.Context, every time.Duration, log func(string)) error {
 	for failed := ""; ; {
-		sleep(ctx, every+rand.N(every)) // the servers of a hub should not all do it at the same time
-		if ctx.Err() != nil {
+		sleep(ctx, checkEvery+rand.N(checkEvery)) // not all servers of a hub at the same time
+		said, err := m.look(ctx)
+		const lost = "the hub has lost streams or the list of hosts"
+		switch {
+		case ctx.Err() != nil:
 			return nil
-		}
-		if !m.lost(ctx) {
-			continue
-		}
-		const lost = "the hub has lost streams or the roster"
-		switch said, err := m.make(ctx); {
-		case err == nil:
-			failed = ""
+		case err == nil && said != "":
 			log(lost + "; now: " + said)
-		case err.Error() != failed && ctx.Err() == nil:
+			failed = ""
+		case err != nil && err.Error() != failed:
 			failed = err.Error()
 			log(lost + ": " + failed + "; trying again until it has them")
 		}
@@ -100,14 +93,16 @@ func (m *maker) watch(ctx context.Context, every time.Duration, log func(string)
 }
 
 // checkEvery is how often KeepStream looks, at most.
-const checkEvery = 10 * time.Second
+const checkEvery = 5 * time.Second
 
 // maker makes the streams of a hub.
 type maker struct {
-	hub  *hub.Admin
-	nc   *nats.Conn
-	js   jetstream.JetStream
-	keep bool // only create what is missing
+	hub *hub.Admin
+	nc  *nats.Conn
+	js  jetstream.JetStream
+
+	keep    bool // only create what is missing
+	missing bool // at the latest look
 }
 
 func newMaker(h *hub.Admin) (*maker, error) {
@@ -147,6 +142,19 @@ func (m *maker) try(ctx context.Context) (said string, failed error) {
 		case <-time.After(firstWait):
 		}
 	}
+}
+
+// look makes again what was missing at the look before, too, and says what was done, if anything. nats-server may still be removing the files
+// of a stream that has just been deleted: they would be those of the new one.
+func (m *maker) look(ctx context.Context) (said string, err error) {
+	before := m.missing
+	if m.missing = m.lost(ctx); !m.missing || !before {
+		return "", nil
+	}
+	if said, err = m.make(ctx); err == nil {
+		m.missing = false
+	}
+	return said, err
 }
 
 // lost reports whether the hub says that it has no such stream, or no roster. A hub that does not answer has lost nothing.
