@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"bailiff/policy/blocklist"
 	"bailiff/policy/config"
 	"bailiff/policy/prefix"
 )
@@ -15,7 +16,7 @@ func doubling(jails ...string) []Double {
 	for _, p := range []string{"203.0.113.0/24", "2001:db8::/32"} {
 		set.Add(netip.MustParsePrefix(p))
 	}
-	return []Double{{jails, set}}
+	return []Double{{blocklist.List{Jails: jails}, set}}
 }
 
 // How many lines from such a country lead to a ban, and what still leads to none.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"bailiff/policy/allow"
+	"bailiff/policy/blocklist"
 	"bailiff/policy/config"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
@@ -168,8 +169,8 @@ func (g *Engine) SetAllow(l *allow.List, now int64) (lifted []state.Ban) {
 
 // Double is a list of addresses whose failures count double towards max_retry of some jails.
 type Double struct {
-	Jails []string // none: all
-	Set   *prefix.Set
+	List blocklist.List // as configured when it was read
+	Set  *prefix.Set
 }
 
 // SetDouble takes the lists of addresses whose failures count double from now on.

@@ -214,7 +214,7 @@ func (g *Engine) addressWindows(f *failure) []verdict {
 // if anybody has logged in from the prefix lately.
 func (g *Engine) weighsDouble(f *failure) bool {
 	for i := range g.double {
-		if d := &g.double[i]; (len(d.Jails) == 0 || slices.Contains(d.Jails, f.jail.conf.Name)) && d.Set.Contains(f.addr) {
+		if d := &g.double[i]; (len(d.List.Jails) == 0 || slices.Contains(d.List.Jails, f.jail.conf.Name)) && d.Set.Contains(f.addr) {
 			if g.logins.People(f.prefix, g.seed, f.At) > 0 {
 				return false
 			}

@@ -129,7 +129,7 @@ func (s Store) Doubles(lists []blocklist.List) (l []policy.Double) {
 			continue
 		}
 		if set, err := s.Set(&lists[i]); err == nil {
-			l = append(l, policy.Double{Jails: lists[i].Jails, Set: set})
+			l = append(l, policy.Double{List: lists[i], Set: set})
 		}
 	}
 	return l

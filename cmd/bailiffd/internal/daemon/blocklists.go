@@ -448,6 +448,7 @@ func (d *daemon) configureBlocks(now time.Time) {
 		b.operators = d.onlyOperators(now)
 	}
 	d.blocks.set(b)
+	d.setDouble(d.double)
 }
 
 // onlyOperators are the addresses that are allowed only because an operator is logged in from there.

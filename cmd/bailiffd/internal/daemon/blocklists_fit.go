@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"net/netip"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"time"
 
 	"bailiff/policy"
@@ -116,6 +118,19 @@ func (b *barredLists) save(held map[string]*blockHeld) error {
 	return atomicfile.Write(b.path, data, 0o600)
 }
 
+// setDouble passes on to the engine which addresses count double. Lists that are no longer configured as they were when the worker read them
+// are left out at once: the worker may be busy with another list for a long time.
+func (d *daemon) setDouble(l []policy.Double) {
+	d.double = l
+	var wanted []policy.Double
+	for _, x := range l {
+		if slices.ContainsFunc(d.conf.Lists, func(c blocklist.List) bool { return reflect.DeepEqual(c, x.List) }) {
+			wanted = append(wanted, x)
+		}
+	}
+	d.eng.SetDouble(wanted)
+}
+
 // loadDouble reads the lists with mode double, and passes them on.
 func (w *blockWorker) loadDouble(now time.Time) {
 	var l []policy.Double
@@ -128,7 +143,7 @@ func (w *blockWorker) loadDouble(now time.Time) {
 		}
 		w.readDouble(h, now)
 		if h.set != nil {
-			l = append(l, policy.Double{Jails: conf.Jails, Set: h.set})
+			l = append(l, policy.Double{List: *conf, Set: h.set})
 		}
 	}
 	select {

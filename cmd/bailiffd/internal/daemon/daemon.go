@@ -68,6 +68,7 @@ type daemon struct {
 
 	others otherHosts
 	blocks *blockWorker
+	double []policy.Double // as blocks read them
 
 	calls     chan func()     // of the control socket, to be run by the owner
 	announced map[string]bool // bans that are in the audit trail already, while entries from before a crash are judged again
@@ -157,7 +158,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	defer d.leaveOperators()
 	d.awaitFirewall(startup)
 	ready()
-	d.eng.SetDouble(d.blocks.store.Doubles(d.conf.Lists)) // before the first entry
+	d.setDouble(d.blocks.store.Doubles(d.conf.Lists)) // before the first entry
 	go d.blocks.run(inner)
 
 	srv := control.NewServer(newControlAPI(d), control.Options{Log: func(s string) { d.aud.Log(audit.Warning, "control socket: "+s) }})
@@ -249,7 +250,7 @@ func (d *daemon) loop(ctx context.Context, hup <-chan os.Signal) {
 		case d.firewall.carried = <-d.blocks.carry:
 			d.firewall.reconcile()
 		case l := <-d.blocks.double:
-			d.eng.SetDouble(l)
+			d.setDouble(l)
 		case a := <-d.self.answers:
 			if d.self.take(a) {
 				d.refreshAllow(time.Now())
