@@ -52,7 +52,7 @@ func asSendmail(how, folder string, args []string) int {
 	switch how {
 	case "hang": // as postdrop does: it says why, and tries again and again
 		fmt.Fprintln(os.Stderr, "postdrop: warning: mail_queue_enter: create file maildrop/770.1: Permission denied")
-		select {}
+		time.Sleep(time.Hour) // Go takes select {} for a deadlock, but with the race detector
 	case "stubborn":
 		signal.Ignore(syscall.SIGTERM)
 		child := exec.Command(os.Args[0], "as-sendmail", "stubborn-child", folder)
