@@ -25,13 +25,13 @@ const (
 	hubDir   = "/etc/bailiff-hub"     // of a server's files
 	storeDir = "/var/lib/bailiff-hub" // of its messages
 
-	natsUnit    = "nats-server.service"
-	natsGroup   = "nats" // of the unit
-	prepareUnit = "bailiff-hub.service"
-	dropInFile  = "/etc/systemd/system/" + natsUnit + ".d/bailiff-hub.conf"
-	confName    = "nats-server.conf"
-	dropInName  = "bailiff-hub.conf"
-	adminName   = "admin.json"
+	natsUnit   = "nats-server.service"
+	natsGroup  = "nats" // of the unit
+	keepUnit   = "bailiff-hub.service"
+	dropInFile = "/etc/systemd/system/" + natsUnit + ".d/bailiff-hub.conf"
+	confName   = "nats-server.conf"
+	dropInName = "bailiff-hub.conf"
+	adminName  = "admin.json"
 )
 
 // hubFiles are a server's, besides the drop-in.
@@ -119,7 +119,7 @@ func installHub(e *cli.Env, dir string) error {
 		e.Printf("%s\n", said)
 		return nil
 	case admin.Replicas > 1:
-		e.Notef("it does not answer yet (%v): most of the hub's %d servers must run first; %s tries until they do", err, admin.Replicas, prepareUnit)
+		e.Notef("it does not answer yet (%v): most of the hub's %d servers must run first; %s tries until they do", err, admin.Replicas, keepUnit)
 		return nil
 	}
 	return cli.WithHint(fmt.Errorf("the hub does not answer: %w", err), "journalctl -u %s", natsUnit)
@@ -226,7 +226,7 @@ func startHub(ctx context.Context, before, after []byte, newUnit bool) error {
 		}
 	}
 	// If nats-server is only reloaded, the other unit still has the old files.
-	for _, args := range [][]string{{"daemon-reload"}, {"enable", natsUnit}, {how, natsUnit}, {"restart", "--no-block", prepareUnit}} {
+	for _, args := range [][]string{{"daemon-reload"}, {"enable", natsUnit}, {how, natsUnit}, {"restart", "--no-block", keepUnit}} {
 		if err := systemctl(ctx, args...); err != nil {
 			return cli.WithHint(err, "journalctl -u %s", natsUnit)
 		}
@@ -262,12 +262,12 @@ func systemctl(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// dropIn makes nats-server.service a server of the hub. bailiff-hub.service makes the streams, stores the roster and
-// keeps both, which one of several servers can do only when most of them run.
+// dropIn makes nats-server.service a server of the hub. bailiff-hub.service makes the streams, stores the roster and keeps
+// both, which one of several servers can do only when most of them run.
 const dropIn = `# Written by bailiff fleet: this server is a hub of bailiff-fleet(7).
 [Unit]
 StartLimitIntervalSec=0
-Wants=` + prepareUnit + `
+Wants=` + keepUnit + `
 
 [Service]
 ExecStart=
