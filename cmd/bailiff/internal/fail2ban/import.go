@@ -36,6 +36,7 @@ type Result struct {
 	Files    []File
 	Database string            // path of fail2ban's database; empty: there is none
 	Jails    map[string]string // bailiff's names of jails by fail2ban's
+	Blocks   map[string]bool   // the jails that fail2ban runs → whether they block addresses, not only report or accept them
 
 	banTimes map[string]float64
 }
@@ -97,7 +98,7 @@ func newImporter(root string) *importer {
 	return &importer{
 		root: root, outcomes: make(map[*ini.Option][]outcome), notes: []string{}, definitions: make(map[string]*ini.Tree), names: make(map[string]bool),
 		signed: make(map[string]bool), filters: make(map[string]*translation), backends: make(map[string][]string),
-		result: &Result{Report: Report{From: root, Jails: []JailReport{}}, Jails: make(map[string]string), banTimes: map[string]float64{"DEFAULT": 600}}, // fail2ban's own default
+		result: &Result{Report: Report{From: root, Jails: []JailReport{}}, Jails: make(map[string]string), Blocks: make(map[string]bool), banTimes: map[string]float64{"DEFAULT": 600}}, // fail2ban's own default
 	}
 }
 

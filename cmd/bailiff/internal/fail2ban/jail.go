@@ -137,6 +137,10 @@ func (im *importer) importJail(name string) {
 	im.carried(from, "jails."+jailName(name)+".filter")
 	acts := im.actions(name)
 	im.otherOptions(name)
+	does := purposeOf(acts)
+	if !more {
+		im.result.Blocks[name] = does == bansHere || does == bansWithOthers
+	}
 	if filterName == "recidive" {
 		if from.Section == "DEFAULT" && on != nil {
 			from = on
@@ -145,25 +149,25 @@ func (im *importer) importJail(name string) {
 		j.Why = "counting repeat offenders is built in: see escalate"
 		return
 	}
+	if does == acceptsAddresses {
+		refuse(im.jails.Get(name, "action"), "it accepts addresses (blocktype RETURN) instead of blocking them; bailiff only blocks", "")
+		return
+	}
 	w := &jailConfig{name: im.freeName(name), enabled: "true"}
 	if w.name != name {
 		im.note("jail %s was renamed to %s: names consist of a-z, 0-9 and - and are unique", name, w.name)
 	}
 	at = "jails." + w.name
 	note := ""
-	ports, bans := im.ports(name, at, acts)
-	switch bans {
+	w.ports = im.ports(name, at, acts)
+	switch does {
 	case bansWithOthers:
 		note = im.noteForeign(name, acts)
 	case bansNobody:
 		w.observe = true
 		im.changed(im.banOption(name, acts), at+".observe: true", "jail "+name+" banned nobody, it only reported; here it only observes. bailiff bans --observed lists the addresses that it would have banned; no reports are sent for them")
 		note = "observes only, because fail2ban only reported"
-	case acceptsAddresses:
-		refuse(im.jails.Get(name, "action"), "it accepts addresses (blocktype RETURN) instead of blocking them; bailiff only blocks", "")
-		return
 	}
-	w.ports = ports
 	if len(w.name) > maxNameWithPorts && len(w.ports) > 0 {
 		w.ports = nil
 		im.changed(im.jails.Get(name, "port"), at+".ports: all", fmt.Sprintf("a jail with a name of more than %d characters cannot have ports: all ports are blocked", maxNameWithPorts))

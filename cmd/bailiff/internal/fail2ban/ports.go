@@ -48,22 +48,44 @@ func portList(ports, protocols string) (words []string, bad []string) {
 	return words, bad
 }
 
-// What a jail does with addresses.
+// purpose is what a jail does with addresses.
+type purpose int
+
 const (
-	bansHere       = iota // blocks them with a firewall that bailiff supports
-	bansWithOthers        // blocks them in another way: a command, a route, an external service, or unknown
-	bansNobody            // only reports them
+	bansHere       purpose = iota // blocks them with a firewall that bailiff supports
+	bansWithOthers                // blocks them in another way: a command, a route, an external service, or unknown
+	bansNobody                    // only reports them
 	acceptsAddresses
 )
 
-// ports returns the ports that a jail blocks (none: all), and what it does with addresses.
-func (im *importer) ports(name, at string, acts []action) (words []string, does int) {
-	all, bans := false, false
+// purposeOf returns what a jail with these actions does with addresses.
+func purposeOf(acts []action) purpose {
+	bans := false
 	for _, a := range acts {
 		if a.kind != actionBan {
 			continue
 		}
 		bans = true
+		if block, _, err := a.def.Raw("blocktype"); err == nil && slices.Contains([]string{"RETURN", "ACCEPT", "ALLOW"}, strings.ToUpper(strings.TrimSpace(block))) {
+			return acceptsAddresses
+		}
+	}
+	switch {
+	case bans:
+		return bansHere
+	case len(acts) > 0 && !slices.ContainsFunc(acts, func(a action) bool { return a.kind != actionReport && a.kind != actionNothing }):
+		return bansNobody
+	}
+	return bansWithOthers
+}
+
+// ports returns the ports that a jail blocks; none: all.
+func (im *importer) ports(name, at string, acts []action) (words []string) {
+	all := false
+	for _, a := range acts {
+		if a.kind != actionBan {
+			continue
+		}
 		get := func(tag string) string {
 			v, _, _ := a.def.Value(tag)
 			return strings.TrimSpace(v)
@@ -71,10 +93,8 @@ func (im *importer) ports(name, at string, acts []action) (words []string, does 
 		if block, o, err := a.def.Raw("blocktype"); err == nil {
 			_, given := a.def.Args["blocktype"]
 			given = given || o != nil && im.adminFile(o.File)
-			switch up := strings.ToUpper(strings.TrimSpace(block)); {
-			case up == "RETURN" || up == "ACCEPT":
-				return nil, acceptsAddresses
-			case given && strings.HasPrefix(up, "REJECT"):
+			switch {
+			case given && strings.HasPrefix(strings.ToUpper(strings.TrimSpace(block)), "REJECT"):
 				im.reject = append(im.reject, name)
 				im.carried(o, "firewall.block")
 			case given:
@@ -122,11 +142,5 @@ func (im *importer) ports(name, at string, acts []action) (words []string, does 
 			im.notNeeded(po, "the jail blocks all ports")
 		}
 	}
-	switch {
-	case bans:
-		return words, bansHere
-	case len(acts) > 0 && !slices.ContainsFunc(acts, func(a action) bool { return a.kind != actionReport && a.kind != actionNothing }):
-		return words, bansNobody
-	}
-	return words, bansWithOthers
+	return words
 }

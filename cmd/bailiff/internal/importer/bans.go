@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"bailiff/cmd/bailiff/internal/client"
 	"bailiff/cmd/bailiff/internal/fail2ban"
 	"bailiff/cmd/bailiff/internal/fail2ban/db"
+	"bailiff/cmd/bailiff/internal/text"
 	"bailiff/policy/config"
 	"bailiff/policy/diag"
 	"bailiff/units/control"
@@ -27,7 +29,8 @@ func takeBans(e *cli.Env, r *importResult, in *fail2ban.Result, database string,
 	if err != nil {
 		return cli.WithHint(fmt.Errorf("import: %w", cause(err)), "stop fail2ban first (systemctl stop fail2ban), which closes the database; --database names another file")
 	}
-	r.Bans.Problems = append(r.Bans.Problems, skipped...)
+	bans, without := inEffect(in, bans)
+	r.Bans.Problems = append(append(r.Bans.Problems, skipped...), without...)
 	c := control.Dial(e.Socket)
 	if reload {
 		if _, err := c.Reload(e.Ctx); err != nil {
@@ -49,6 +52,27 @@ func takeBans(e *cli.Env, r *importResult, in *fail2ban.Result, database string,
 		}
 	}
 	return nil
+}
+
+// inEffect returns the bans of jails that block addresses. fail2ban's database has those of all jails: also of jails that
+// only reported them, and of jails that were disabled since. skipped has a line for each of these jails.
+func inEffect(in *fail2ban.Result, bans []*db.Ban) (blocked []*db.Ban, skipped []string) {
+	others := map[string]int{}
+	for _, b := range bans {
+		if in.Blocks[b.Jail] {
+			blocked = append(blocked, b)
+		} else {
+			others[b.Jail]++
+		}
+	}
+	for _, jail := range slices.Sorted(maps.Keys(others)) {
+		why := "fail2ban does not run it"
+		if _, ok := in.Blocks[jail]; ok {
+			why = "it does not block addresses"
+		}
+		skipped = append(skipped, fmt.Sprintf("jail %s: %s not taken over: %s", text.Clip(jail, 100), diag.Count(others[jail], "ban"), why))
+	}
+	return blocked, skipped
 }
 
 // group is bans of one jail with the same end.

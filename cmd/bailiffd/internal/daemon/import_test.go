@@ -13,7 +13,7 @@ import (
 )
 
 // TestImportBans: after `bailiff import --bans` the bans in fail2ban's database are in effect, with their ends. Addresses that must not
-// be banned, or are banned for longer, stay as they are.
+// be banned, or are banned for longer, stay as they are. Jails that are off, or that never blocked an address, have no bans.
 func TestImportBans(t *testing.T) {
 	if _, err := exec.LookPath("sqlite3"); err != nil {
 		t.Skip("sqlite3 is not installed: ", err)
@@ -24,7 +24,9 @@ func TestImportBans(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	for name, text := range map[string]string{
-		"fail2ban/jail.conf":  "[DEFAULT]\nbantime = 1h\nfilter = %(__name__)s\naction =\n[sshd]\nenabled = true\n[recidive]\nenabled = true\nmaxretry = 5\n[other]\nenabled = true\n",
+		"fail2ban/jail.conf": "[DEFAULT]\nbantime = 1h\nfilter = %(__name__)s\naction =\n[sshd]\nenabled = true\n[recidive]\nenabled = true\nmaxretry = 5\n[other]\nenabled = true\n" +
+			"[mails]\nenabled = true\nfilter = sshd\naction = sendmail[dest=root]\n[friends]\nenabled = true\nfilter = sshd\naction = iptables-multiport[blocktype=RETURN]\n" +
+			"[guests]\nenabled = true\nfilter = sshd\naction = ufw[blocktype=allow]\n[off]\n",
 		"fail2ban/jail.local": "[DEFAULT]\nignoreip = 192.0.2.99\n",
 	} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
@@ -45,7 +47,13 @@ func TestImportBans(t *testing.T) {
 		{"192.0.2.3", "sshd", now - 100, -1},
 		{"2001:db8::4", "sshd", now - 100, 172800},
 		{"192.0.2.5", "recidive", now - 100, 604800},
-		{"192.0.2.6", "gone", now - 100, 3600},
+		{"192.0.2.6", "other", now - 100, 3600}, // its filter does not exist, so bailiff has no such jail
+		{"192.0.2.10", "mails", now - 100, 3700},
+		{"192.0.2.11", "friends", now - 100, 3700},
+		{"192.0.2.12", "guests", now - 100, 3700},
+		{"192.0.2.13", "off", now - 100, -1},
+		{"192.0.2.14", "gone", now - 100, -1},
+		{"192.0.2.15", "gone", now - 100, 3700},
 		{"192.0.2.99", "sshd", now - 100, 3700},   // allowed
 		{"198.51.100.1", "sshd", now - 100, 3700}, // with us for longer
 		{"bob", "sshd", now - 100, 3700},
@@ -60,7 +68,7 @@ func TestImportBans(t *testing.T) {
 	}
 
 	b := newBench(t)
-	b.configure("jails: {sshd: {}}\nallow: {addresses: [192.0.2.99], files: []}\n")
+	b.configure("jails: {sshd: {}, mails: {filter: sshd, observe: true}}\nallow: {addresses: [192.0.2.99], files: []}\n")
 	b.start()
 	run := func(args ...string) (string, error) {
 		cmd := exec.Command(bin, append(args, "--socket", b.socket)...)
@@ -84,8 +92,16 @@ func TestImportBans(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatal(err)
 	}
-	if r.Bans.Taken != 5 || r.Bans.Kept != 1 || len(r.Bans.Problems) != 2 || !strings.Contains(strings.Join(r.Bans.Problems, "\n"), "192.0.2.99") || !strings.Contains(strings.Join(r.Bans.Problems, "\n"), `"bob"`) {
+	if r.Bans.Taken != 5 || r.Bans.Kept != 1 || len(r.Bans.Problems) != 7 {
 		t.Errorf("%+v", r.Bans)
+	}
+	for _, want := range []string{
+		"192.0.2.99", `"bob"`, "jail mails: 1 ban not taken over: it does not block addresses", "jail friends: 1 ban not taken over: it does not block addresses", "jail guests: 1 ban not taken over: it does not block addresses",
+		"jail off: 1 ban not taken over: fail2ban does not run it", "jail gone: 2 bans not taken over: fail2ban does not run it",
+	} {
+		if !strings.Contains(strings.Join(r.Bans.Problems, "\n"), want) {
+			t.Errorf("%q is not reported: %q", want, r.Bans.Problems)
+		}
 	}
 	got := b.banned(context.Background())
 	for _, want := range []struct {
