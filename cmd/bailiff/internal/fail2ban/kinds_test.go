@@ -180,6 +180,18 @@ func TestKinds(t *testing.T) {
 			},
 			written: []string{`-filter: sshd\n    max_retry: 1`, `-(?m)^  sshd:\n    enabled: false`},
 		},
+		"thresholds of translated filters": {
+			files: map[string]string{
+				"jail.local":             "[shop-404]\nenabled = true\nfindtime = 60\nmaxretry = 15\n[sshd]\nenabled = true\nfailregex = ^odd thing from <HOST>$\n[dovecot]\nenabled = true\n",
+				"filter.d/shop-404.conf": "[Definition]\njournalmatch = _SYSTEMD_UNIT=shop.service\nfailregex = ^not found for <HOST>$\n",
+			},
+			written: []string{
+				`+(?m)^  shop-404:\n    enabled: true\n    find_time: 1m\n    max_retry: 15\n    slow: \{max_retry: off\}\n`,
+				`+(?m)^  sshd-local:\n    enabled: true\n    slow: \{max_retry: off\}\n`,
+				`+(?m)^  sshd:\n    enabled: true\n    ports`, `+(?m)^  dovecot:\n    enabled: true\n    ports`,
+			},
+			report: []string{`+\(shop-404, sshd-local\) count within find_time only`},
+		},
 		"an own file with a stock name": {
 			files: map[string]string{
 				"jail.local":                "[vaultwarden]\nenabled = true\n",

@@ -74,6 +74,7 @@ func (im *importer) write() {
 		d.line("\njails:")
 	}
 	slices.SortFunc(im.output, func(x, y *jailConfig) int { return strings.Compare(x.name, y.name) })
+	var translated []string
 	for _, j := range im.output {
 		for _, c := range j.comments {
 			d.line("  # %s", printable(c))
@@ -91,9 +92,17 @@ func (im *importer) write() {
 		d.list("    containers", j.trust.containers)
 		d.list("    user_units", j.trust.userUnits)
 		d.thresholds("    ", j.thresholds)
+		if !slices.Contains(filter.Builtin(), j.filter) {
+			// The default is meant for failed logins. An administrator's expressions may match what harmless clients do all day.
+			d.line("    slow: {max_retry: off}")
+			translated = append(translated, j.name)
+		}
 		if len(j.ports) > 0 {
 			d.line("    ports: [%s]", strings.Join(j.ports, ", "))
 		}
+	}
+	if len(translated) > 0 {
+		im.note("jails with translated filters (%s) count within find_time only, as in fail2ban: the slow window is off", strings.Join(translated, ", "))
 	}
 	slices.Sort(im.disabledBuiltins)
 	for _, n := range im.disabledBuiltins {
