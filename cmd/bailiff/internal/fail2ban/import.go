@@ -76,7 +76,8 @@ type importer struct {
 	defaultBlock     []string // jails with fail2ban's default for blocktype
 	chains           []*ini.Option
 	self             string
-	disabledBuiltins []string // built-in jails that the administrator disabled
+	disabledJails    []disabledJail
+	disabledBuiltins []string // built-in jails to disable
 }
 
 type thresholds struct {
@@ -135,6 +136,7 @@ func Import(root string) (*Result, error) {
 		}
 		im.importJail(name)
 	}
+	im.disableBuiltins()
 	im.escalate()
 	im.daemonConfig()
 	for _, name := range im.jails.Order {

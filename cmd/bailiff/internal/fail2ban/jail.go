@@ -220,14 +220,39 @@ func (im *importer) disabled(name, at string, on *ini.Option) {
 		im.lost(on, fmt.Sprintf("jail %s: %q is neither true nor false; fail2ban leaves the jail off", name, clip(at)), "write enabled = true")
 		return
 	}
-	builtin, _, ok := Builtin(name)
-	if ok && builtin == name && !im.names[builtin] {
-		im.names[builtin] = true
-		im.disabledBuiltins = append(im.disabledBuiltins, builtin)
-		im.carried(on, "jails."+builtin+".enabled")
-		return
+	if builtin, mode, ok := Builtin(name); ok {
+		f, err := filter.LoadBuiltin(builtin)
+		if builtin == name || err == nil && !f.Off && (mode == "" || mode == f.Modes[0]) {
+			im.disabledJails = append(im.disabledJails, disabledJail{builtin, on})
+			return
+		}
 	}
-	im.notNeeded(on, "jails that are not named are off")
+	im.notNeeded(on, whyOff)
+}
+
+const whyOff = "jails that are not named are off"
+
+// disabledJail is a jail that the administrator disabled, and that a built-in one would replace: of the same name, or whose
+// default mode counts the same lines, as that of postfix does for postfix-sasl.
+type disabledJail struct {
+	builtin string
+	on      *ini.Option
+}
+
+// disableBuiltins disables the built-in jails in place of those that the administrator disabled, unless an enabled jail
+// has the name.
+func (im *importer) disableBuiltins() {
+	for _, x := range im.disabledJails {
+		if !im.names[x.builtin] {
+			im.names[x.builtin] = true
+			im.disabledBuiltins = append(im.disabledBuiltins, x.builtin)
+		}
+		if slices.Contains(im.disabledBuiltins, x.builtin) {
+			im.carried(x.on, "jails."+x.builtin+".enabled")
+		} else {
+			im.notNeeded(x.on, whyOff)
+		}
+	}
 }
 
 var badInName = regexp.MustCompile(`[^a-z0-9-]+`)

@@ -192,6 +192,30 @@ func TestKinds(t *testing.T) {
 			},
 			report: []string{`+\(shop-404, sshd-local\) count within find_time only`},
 		},
+		"jails of built-in filters' default modes that are off": {
+			files: map[string]string{"jail.local": "[postfix-sasl]\nenabled = false\n[webmin-auth]\nenabled = false\n[znc-adminlog]\nenabled = false\n[dovecot]\nenabled = false\n[sshd-ddos]\nenabled = false\n[roundcube-auth]\nenabled = false\n"},
+			written: []string{
+				`+(?m)^  postfix:\n    enabled: false\n`, `+(?m)^  webmin:\n    enabled: false\n`, `+(?m)^  znc:\n    enabled: false\n`, `+(?m)^  dovecot:\n    enabled: false\n`,
+				`-(?m)^  sshd:`, `-(?m)^  roundcube:`,
+			},
+			report: []string{
+				`+carried \[postfix-sasl\] enabled`, `+carried \[webmin-auth\] enabled`, `+carried \[znc-adminlog\] enabled`, `+carried \[dovecot\] enabled`,
+				`+not_needed \[sshd-ddos\] enabled`, `+not_needed \[roundcube-auth\] enabled`,
+			},
+		},
+		"a jail that is off twice": {
+			files:   map[string]string{"jail.local": "[postfix-sasl]\nenabled = false\n[postfix]\nenabled = false\n"},
+			written: []string{`+(?m)^  postfix:\n    enabled: false\n`}, report: []string{`+carried \[postfix-sasl\] enabled`, `+carried \[postfix\] enabled`},
+		},
+		"a default mode that is off, and the built-in jail on": {
+			files:   map[string]string{"jail.local": "[postfix-sasl]\nenabled = false\n[postfix]\nenabled = true\n"},
+			written: []string{`+(?m)^  postfix:\n    enabled: true\n    mode: more\n`}, report: []string{`+not_needed \[postfix-sasl\] enabled`},
+		},
+		"a default mode that is off, and another one on": {
+			files:   map[string]string{"jail.local": "[postfix-sasl]\nenabled = false\n[lists]\nenabled = true\nfilter = postfix[mode=rbl]\n"},
+			written: []string{`+(?m)^  lists:\n    enabled: true\n    filter: postfix\n    mode: rbl\n`, `+(?m)^  postfix:\n    enabled: false\n`},
+			report:  []string{`+carried \[postfix-sasl\] enabled`},
+		},
 		"an own file with a stock name": {
 			files: map[string]string{
 				"jail.local":                "[vaultwarden]\nenabled = true\n",
