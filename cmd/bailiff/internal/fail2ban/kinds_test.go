@@ -216,6 +216,49 @@ func TestKinds(t *testing.T) {
 			written: []string{`+(?m)^  lists:\n    enabled: true\n    filter: postfix\n    mode: rbl\n`, `+(?m)^  postfix:\n    enabled: false\n`},
 			report:  []string{`+carried \[postfix-sasl\] enabled`},
 		},
+		"actions that block all ports": {
+			files: map[string]string{
+				"jail.local": `[sshd]
+enabled = true
+banaction = ufw
+[dovecot]
+enabled = true
+banaction = shorewall
+[postfix]
+enabled = true
+banaction = apf
+[nginx-http-auth]
+enabled = true
+action = firewallcmd-ipset[port="%(port)s", actiontype="<allports>"]
+[mixed]
+enabled = true
+filter = dovecot
+port = imap
+action = %(action_)s
+  iptables-xt_recent-echo[name=mixed]
+[sets]
+enabled = true
+filter = dovecot
+port = imap
+banaction = shorewall-ipset-proto6
+`,
+				"action.d/ufw.conf":                     "[Definition]\nactionban = true\n[Init]\nblocktype = reject\napplication =\n",
+				"action.d/shorewall.conf":               "[Definition]\nactionban = true\n",
+				"action.d/shorewall-ipset-proto6.conf":  "[Definition]\nactionban = true\n",
+				"action.d/apf.conf":                     "[Definition]\nactionban = true\n",
+				"action.d/iptables-xt_recent-echo.conf": "[Definition]\nactionban = true\n[Init]\nport = ssh\n",
+				"action.d/firewallcmd-ipset.conf":       "[Definition]\nactionban = true\n[Init]\nport = ssh\nprotocol = tcp\nactiontype = <multiport>\nallports = -p <protocol>\nmultiport = -p <protocol> -m multiport --dports <port>\n",
+			},
+			written: []string{`-ports:`}, report: []string{`+not_needed \[sshd\] port .*blocks all ports`, `+not_needed \[dovecot\] port .*blocks all ports`},
+		},
+		"actions that block some ports": {
+			files: map[string]string{
+				"jail.local":                      "[sshd]\nenabled = true\nbanaction = firewallcmd-ipset\n[dovecot]\nenabled = true\naction = ufw[application=Dovecot, port=\"%(port)s\"]\n",
+				"action.d/ufw.conf":               "[Definition]\nactionban = true\n[Init]\nblocktype = reject\napplication =\n",
+				"action.d/firewallcmd-ipset.conf": "[Definition]\nactionban = true\n[Init]\nport = ssh\nprotocol = tcp\nactiontype = <multiport>\nallports = -p <protocol>\nmultiport = -p <protocol> -m multiport --dports <port>\n",
+			},
+			written: []string{`+ports: \[ssh\]`, `+ports: \[imap\]`},
+		},
 		"an own file with a stock name": {
 			files: map[string]string{
 				"jail.local":                "[vaultwarden]\nenabled = true\n",

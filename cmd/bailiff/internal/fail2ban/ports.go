@@ -79,6 +79,31 @@ func purposeOf(acts []action) purpose {
 	return bansWithOthers
 }
 
+// allPorts reports whether a banning action blocks all ports, whatever its option port says.
+func (a *action) allPorts() bool {
+	get := func(tag string) (v string, ok bool) {
+		v, _, err := a.def.Value(tag)
+		return strings.TrimSpace(v), err == nil
+	}
+	if strings.Contains(a.name, "allports") {
+		return true
+	}
+	if v, _ := get("type"); v == "allports" { // iptables, iptables-ipset, nftables
+		return true
+	}
+	if v, ok := get("actiontype"); ok && !strings.Contains(v, "dport") { // firewallcmd-ipset: the match on ports
+		return true
+	}
+	switch a.name {
+	case "shorewall", "shorewall-ipset-proto6", "apf", "iptables-xt_recent-echo":
+		return true
+	case "ufw":
+		app, _ := get("application")
+		return app == ""
+	}
+	return false
+}
+
 // ports returns the ports that a jail blocks; none: all.
 func (im *importer) ports(name, at string, acts []action) (words []string) {
 	all := false
@@ -106,7 +131,7 @@ func (im *importer) ports(name, at string, acts []action) (words []string) {
 				im.carried(jo, "firewall.block")
 			}
 		}
-		if strings.Contains(a.name, "allports") || get("type") == "allports" {
+		if a.allPorts() {
 			all = true
 			continue
 		}
