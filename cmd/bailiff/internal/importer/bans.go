@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -81,7 +82,8 @@ type group struct {
 	prefixes       []string
 }
 
-// groupBans groups bans by jail and end, without those that the daemon already has, at least as long.
+// groupBans groups bans by jail and end, without those that the daemon already has, at least as long. Of several bans of a
+// prefix that become one, the longest counts.
 func groupBans(e *cli.Env, c *control.Client, r *importBans, in *fail2ban.Result, bans []*db.Ban) (groups []*group, err error) {
 	st, err := c.Status(e.Ctx)
 	if err != nil {
@@ -95,13 +97,29 @@ func groupBans(e *cli.Env, c *control.Client, r *importBans, in *fail2ban.Result
 	for _, b := range old {
 		have[b.Jail+" "+b.Prefix] = b.Until
 	}
+	type place struct {
+		jail   string // bailiff's
+		prefix netip.Prefix
+	}
+	longest := map[place]*db.Ban{}
+	var places []place // in the order of bans
+	for _, b := range bans {
+		at := place{in.Jails[b.Jail], b.Prefix}
+		if !slices.ContainsFunc(st.Jails, func(j control.JailStatus) bool { return j.Name == at.jail }) {
+			at.jail = ""
+		}
+		other := longest[at]
+		if other == nil {
+			places = append(places, at)
+		}
+		if other == nil || !other.Until.IsZero() && (b.Until.IsZero() || b.Until.After(other.Until)) {
+			longest[at] = b
+		}
+	}
 	byName := map[string]*group{}
 	now := time.Now()
-	for _, b := range bans {
-		jail, duration := in.Jails[b.Jail], "forever"
-		if !slices.ContainsFunc(st.Jails, func(j control.JailStatus) bool { return j.Name == jail }) {
-			jail = ""
-		}
+	for _, at := range places {
+		jail, b, duration := at.jail, longest[at], "forever"
 		if !b.Until.IsZero() {
 			duration = config.FormatDuration(roundUp(b.Until.Sub(now)))
 		}

@@ -47,7 +47,13 @@ func TestImportBans(t *testing.T) {
 		{"192.0.2.3", "sshd", now - 100, -1},
 		{"2001:db8::4", "sshd", now - 100, 172800},
 		{"192.0.2.5", "recidive", now - 100, 604800},
-		{"192.0.2.6", "other", now - 100, 3600}, // its filter does not exist, so bailiff has no such jail
+		{"192.0.2.6", "other", now - 100, 3600},   // its filter does not exist, so bailiff has no such jail
+		{"192.0.2.7", "other", now - 100, 604800}, // two bans by hand: the longer one counts
+		{"192.0.2.7", "recidive", now - 100, 3700},
+		{"192.0.2.8", "other", now - 100, -1},
+		{"192.0.2.8", "recidive", now - 100, 3700},
+		{"192.0.2.9", "other", now - 100, 3700},
+		{"192.0.2.9", "recidive", now - 100, 604800},
 		{"192.0.2.10", "mails", now - 100, 3700},
 		{"192.0.2.11", "friends", now - 100, 3700},
 		{"192.0.2.12", "guests", now - 100, 3700},
@@ -92,7 +98,7 @@ func TestImportBans(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatal(err)
 	}
-	if r.Bans.Taken != 5 || r.Bans.Kept != 1 || len(r.Bans.Problems) != 7 {
+	if r.Bans.Taken != 8 || r.Bans.Kept != 1 || len(r.Bans.Problems) != 7 {
 		t.Errorf("%+v", r.Bans)
 	}
 	for _, want := range []string{
@@ -110,6 +116,7 @@ func TestImportBans(t *testing.T) {
 	}{
 		{"192.0.2.1/32", "sshd", time.Hour}, {"192.0.2.3/32", "sshd", 0}, {"2001:db8::4/128", "sshd", 172700 * time.Second},
 		{"192.0.2.5/32", "manual", 604700 * time.Second}, {"192.0.2.6/32", "manual", 3500 * time.Second}, {"198.51.100.1/32", "sshd", 4 * 7 * 24 * time.Hour},
+		{"192.0.2.7/32", "manual", 604700 * time.Second}, {"192.0.2.8/32", "manual", 0}, {"192.0.2.9/32", "manual", 604700 * time.Second},
 	} {
 		x, ok := got[want.prefix]
 		if !ok || x.Jail != want.jail || (x.Until == nil) != (want.left == 0) {
@@ -122,14 +129,14 @@ func TestImportBans(t *testing.T) {
 			}
 		}
 	}
-	if len(got) != 6 {
+	if len(got) != 9 {
 		t.Errorf("%d bans: %v", len(got), got)
 	}
 	// A second import: all of them are there already.
 	if out, err = run(args...); err != nil {
 		t.Fatal(out, err)
 	}
-	if err := json.Unmarshal([]byte(out), &r); err != nil || r.Bans.Taken != 0 || r.Bans.Kept != 6 {
+	if err := json.Unmarshal([]byte(out), &r); err != nil || r.Bans.Taken != 0 || r.Bans.Kept != 9 {
 		t.Errorf("the second time: %+v, %v", r.Bans, err)
 	}
 }
