@@ -33,7 +33,7 @@ type File struct {
 // Result is a translated configuration.
 type Result struct {
 	Report   Report
-	Files    []File
+	Files    []File            // the configuration, then the filters and the allow list that it needs
 	Database string            // path of fail2ban's database; empty: there is none
 	Jails    map[string]string // bailiff's names of jails by fail2ban's
 	Blocks   map[string]bool   // the jails that fail2ban runs → whether they block addresses, not only report or accept them

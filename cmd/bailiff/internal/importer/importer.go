@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 
 	"bailiff/cmd/bailiff/internal/cli"
 	"bailiff/cmd/bailiff/internal/fail2ban"
@@ -136,7 +137,7 @@ func checkImport(to string, files []fail2ban.File) (*config.Config, error) {
 }
 
 // writeImport first writes all files under temporary names, so that a full disk leaves the configuration unchanged, then
-// renames each.
+// renames each, the first one last: the configuration needs the filters and the allow list that follow it.
 func writeImport(to string, files []fail2ban.File, states []importFile) (err error) {
 	fresh := make([]*atomicfile.File, len(files)) // nil: the existing file is the same
 	defer func() {
@@ -161,7 +162,7 @@ func writeImport(to string, files []fail2ban.File, states []importFile) (err err
 			return err
 		}
 	}
-	for i, f := range fresh {
+	for i, f := range slices.Backward(fresh) {
 		if f == nil {
 			continue
 		}
