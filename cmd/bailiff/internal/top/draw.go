@@ -31,7 +31,7 @@ func (d *drawing) paint(style, s string) {
 }
 
 func (v *view) draw(e *cli.Env, columns, lines int, now time.Time) []string {
-	sec := now.Unix()
+	sec := v.second(now)
 	v.forget(sec)
 	d := &drawing{Env: e, columns: columns}
 	v.drawSummary(d, now)
@@ -64,7 +64,7 @@ func (v *view) draw(e *cli.Env, columns, lines int, now time.Time) []string {
 }
 
 func (v *view) drawSummary(d *drawing, now time.Time) {
-	sec := now.Unix()
+	sec := v.second(now)
 	clock := now.Local().Format("15:04:05")
 	title := "bailiff " + v.s.Version
 	d.paint(cli.Bold, title+strings.Repeat(" ", max(1, d.columns-utf8.RuneCountInString(title)-len(clock)))+clock)

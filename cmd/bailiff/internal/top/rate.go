@@ -6,7 +6,7 @@ type rate struct {
 	sum [window]uint32
 }
 
-// add counts n events in the second now, Unix time.
+// add counts n events in the second now: see view.second.
 func (r *rate) add(now int64, n int) {
 	r.move(now)
 	r.sum[now%window] += uint32(n)

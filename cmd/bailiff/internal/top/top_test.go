@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -280,4 +281,44 @@ func TestTopRate(t *testing.T) {
 	if n := r.in(5000, 60); n != 0 {
 		t.Errorf("%d", n)
 	}
+}
+
+// TestTopClock: a minute remains a minute if the clock is set back by an hour.
+func TestTopClock(t *testing.T) {
+	now := time.Now()
+	v := newView(&control.Status{Jails: []control.JailStatus{{Name: "sshd"}}}, now)
+	for i := range 180 {
+		now = now.Add(time.Second)
+		prefix := "192.0.2.8/32"
+		if i < 30 {
+			prefix = "192.0.2.7/32"
+		} else if i == 30 {
+			now = setBack(t, now, time.Hour)
+		}
+		v.take(&message{event: &control.Event{Kind: "failure", Time: now, Jail: "sshd", Prefix: prefix, Attempts: 1, Count: 1, MaxRetry: 5}}, now)
+	}
+	f := strings.Join(v.draw(&cli.Env{}, 80, 24, now), "\n")
+	if !strings.Contains(f, "10 in 10 s       60 in 1 min") || strings.Contains(f, "192.0.2.7") || len(v.attacks) != 1 {
+		t.Errorf("%d attacks:\n%s", len(v.attacks), f)
+	}
+	now = now.Add(window * time.Second)
+	if v.draw(&cli.Env{}, 80, 24, now); len(v.attacks) != 0 || v.pause(now) < 10*time.Second {
+		t.Errorf("%d attacks, pause %v", len(v.attacks), v.pause(now))
+	}
+}
+
+// setBack returns the time that time.Now returns if the clock is set back by d, whole seconds: its monotonic part stays. Package time
+// has no function for that; the layout of a Time is checked.
+func setBack(t *testing.T, now time.Time, d time.Duration) time.Time {
+	t.Helper()
+	back := now
+	(*struct {
+		wall uint64 // the seconds begin at bit 30
+		ext  int64
+		loc  *time.Location
+	})(unsafe.Pointer(&back)).wall -= uint64(d/time.Second) << 30
+	if back.Unix() != now.Add(-d).Unix() || back.Sub(now) != 0 {
+		t.Fatalf("package time has another layout: %v became %v", now, back)
+	}
+	return back
 }

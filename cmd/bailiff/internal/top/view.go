@@ -49,9 +49,12 @@ func (v *view) status(s *control.Status) {
 	v.s.Jails = slices.Clone(s.Jails)
 }
 
+// second returns the number of seconds since the view began, which setting the clock does not change.
+func (v *view) second(now time.Time) int64 { return int64(now.Sub(v.began) / time.Second) }
+
 // take notes an event, and reports whether the daemon's numbers should be asked for again.
 func (v *view) take(x *message, now time.Time) (ask bool) {
-	sec := now.Unix()
+	sec := v.second(now)
 	if x.event == nil {
 		v.away = x.lost
 		return false
@@ -130,7 +133,7 @@ func (v *view) rateOf(jail string) *rate {
 // forget drops attacks that are over.
 func (v *view) forget(sec int64) {
 	for k, a := range v.attacks {
-		if sec-a.last.Unix() >= window {
+		if sec-v.second(a.last) >= window {
 			delete(v.attacks, k)
 		}
 	}
@@ -138,7 +141,7 @@ func (v *view) forget(sec int64) {
 
 // pause is how long the view may stay as it is: a second while something goes on, longer when it is quiet.
 func (v *view) pause(now time.Time) time.Duration {
-	if v.failures.in(now.Unix(), window) > 0 || v.bans.in(now.Unix(), window) > 0 || v.away != nil {
+	if sec := v.second(now); v.failures.in(sec, window) > 0 || v.bans.in(sec, window) > 0 || v.away != nil {
 		return time.Second
 	}
 	return 15 * time.Second
