@@ -229,6 +229,15 @@ func TestEveryStockJail(t *testing.T) {
 	}
 }
 
+// TestServices: units are assumed only for stock filters that are translated.
+func TestServices(t *testing.T) {
+	for name := range services {
+		if builtin, _, ok := Builtin(name); ok || !slices.Contains(stock, name) {
+			t.Errorf("%s: the built-in filter is %q; or fail2ban has no such filter", name, builtin)
+		}
+	}
+}
+
 // own is an administrator's own configuration: a filter, a jail, additions to shipped ones.
 var own = map[string]string{
 	"jail.conf": "[DEFAULT]\nbantime = 10m\nfindtime = 10m\nmaxretry = 5\nbackend = systemd\nport = 0:65535\nprotocol = tcp\nfilter = %(__name__)s\naction = iptables-multiport[port=\"%(port)s\", protocol=\"%(protocol)s\"]\n[sshd]\nport = ssh\n",

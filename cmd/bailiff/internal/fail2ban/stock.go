@@ -40,17 +40,14 @@ func Builtin(name string) (builtin, mode string, ok bool) {
 	return builtin, mode, true
 }
 
-// services are the usual units for stock filters that have no journalmatch.
+// services are the usual units for stock filters that have neither a journalmatch nor a built-in counterpart.
 var services = map[string][]string{
-	"bitwarden": {"bitwarden.service"}, "courier-auth": {"courier-imap.service", "courier-pop.service", "courier-authdaemon.service"}, "courier-smtp": {"courier-mta.service", "courier.service"},
-	"cyrus-imap": {"cyrus-imapd.service"}, "drupal-auth": {"apache2.service", "httpd.service", "php-fpm.service"}, "froxlor-auth": {"apache2.service", "nginx.service", "php-fpm.service"},
-	"gssftpd": {"gssftpd.service", "krb5-ftpd.service"}, "haproxy-http-auth": {"haproxy.service"}, "monit": {"monit.service"}, "monitorix": {"monitorix.service"},
-	"mysqld-auth": {"mysql.service", "mysqld.service", "mariadb.service"}, "nagios": {"nagios-nrpe-server.service", "nrpe.service"}, "named-refused": {"named.service", "bind9.service"},
-	"nsd": {"nsd.service"}, "perdition": {"perdition.service"}, "phpmyadmin-syslog": {"apache2.service", "httpd.service", "php-fpm.service"}, "qmail": {"qmail.service"},
-	"scanlogd": {"scanlogd.service"}, "sieve": {"dovecot.service", "cyrus-imapd.service"}, "slapd": {"slapd.service"}, "solid-pop3d": {"solid-pop3d.service"},
-	"softethervpn": {"softether-vpnserver.service", "vpnserver.service"}, "uwimap-auth": {"inetd.service", "xinetd.service"}, "webmin-auth": {"webmin.service"}, "wuftpd": {"wu-ftpd.service"},
-	"xinetd-fail": {"xinetd.service"}, "apache": {"apache2.service", "httpd.service"}, "nginx": {"nginx.service"}, "lighttpd-auth": {"lighttpd.service"}, "zoneminder": {"apache2.service", "httpd.service"},
-	"squid": {"squid.service"}, "portsentry": {"portsentry.service"}, "stunnel": {"stunnel.service", "stunnel4.service"}, "ejabberd-auth": {"ejabberd.service"}, "freeswitch": {"freeswitch.service"},
-	"proftpd": {"proftpd.service"}, "vsftpd": {"vsftpd.service"}, "dropbear": {"dropbear.service"}, "3proxy": {"3proxy.service"}, "grafana": {"grafana-server.service"}, "mongodb-auth": {"mongod.service"},
-	"mssql-auth": {"mssql-server.service"}, "murmur": {"mumble-server.service", "murmurd.service"}, "traefik-auth": {"traefik.service"}, "znc-adminlog": {"znc.service"},
+	"bitwarden": {"bitwarden.service"}, "drupal-auth": {"apache2.service", "httpd.service", "php-fpm.service"},
+	"froxlor-auth": {"apache2.service", "nginx.service", "php-fpm.service"}, "gssftpd": {"gssftpd.service", "krb5-ftpd.service"}, "monitorix": {"monitorix.service"},
+	"nagios": {"nagios-nrpe-server.service", "nrpe.service"}, "perdition": {"perdition.service"}, "phpmyadmin-syslog": {"apache2.service", "httpd.service", "php-fpm.service"},
+	"qmail": {"qmail.service"}, "scanlogd": {"scanlogd.service"}, "solid-pop3d": {"solid-pop3d.service"}, "softethervpn": {"softether-vpnserver.service", "vpnserver.service"},
+	"uwimap-auth": {"inetd.service", "xinetd.service"}, "wuftpd": {"wu-ftpd.service"}, "xinetd-fail": {"xinetd.service"}, "lighttpd-auth": {"lighttpd.service"},
+	"zoneminder": {"apache2.service", "httpd.service"}, "portsentry": {"portsentry.service"}, "stunnel": {"stunnel.service", "stunnel4.service"},
+	"ejabberd-auth": {"ejabberd.service"}, "freeswitch": {"freeswitch.service"}, "3proxy": {"3proxy.service"}, "mongodb-auth": {"mongod.service"},
+	"mssql-auth": {"mssql-server.service"},
 }
