@@ -35,7 +35,7 @@ type counted struct {
 
 func newCounted(c *config.Config, seed uint64) counted {
 	x := counted{
-		seed: seed, connections: newConnections(seed), accounts: jail.NewAccounts(accountOptions(c), seed), logins: jail.NewLogins(share(c), 0),
+		seed: seed, connections: newConnections(seed), accounts: jail.NewAccounts(accountOptions(c), seed), logins: jail.NewLogins(loginLimit(c), 0),
 		expiredUnread: state.New(), observed: state.New(),
 	}
 	x.configure(c)
@@ -47,17 +47,25 @@ func accountOptions(c *config.Config) jail.AccountOptions {
 	return jail.AccountOptions{FindTime: a.FindTime, Addresses: a.Addresses, MaxRetry: a.MaxRetry, Limit: share(c)}
 }
 
-// detectorShare is the divisor of limits.max_tracked that gives the limit for accounts, for logins and for each size of network. A pair of
-// account and address takes some 200 bytes, so all of these take a few percent of the memory of the tracked prefixes.
-const detectorShare = 64
+const (
+	// detectorShare is the divisor of limits.max_tracked that gives the limit for accounts and for each size of network. A pair of account
+	// and address takes some 200 bytes, so all of these take a few percent of the memory of the tracked prefixes.
+	detectorShare = 64
+
+	// loginShare is the divisor for entries of logins, two generations of some 55 bytes each. A login from a new address adds three or four
+	// entries, with IPv6 up to seven. So by default, two thousand people with another address every day are known for at least two weeks.
+	loginShare = 8
+)
 
 func share(c *config.Config) int { return c.Limits.MaxTracked / detectorShare }
+
+func loginLimit(c *config.Config) int { return c.Limits.MaxTracked / loginShare }
 
 // configure takes new settings. What is counted stays.
 func (x *counted) configure(c *config.Config) {
 	x.accounts.Configure(accountOptions(c))
 	// jail.Logins.People needs at least two days.
-	x.logins.Configure(share(c), max(jail.DeviceFactor*c.Accounts.TrustLoginsFor, c.Networks.TrustLoginsFor, 48*time.Hour))
+	x.logins.Configure(loginLimit(c), max(jail.DeviceFactor*c.Accounts.TrustLoginsFor, c.Networks.TrustLoginsFor, 48*time.Hour))
 	old := x.networks
 	x.networks = nil
 	observing := slices.ContainsFunc(c.Jails, func(j config.Jail) bool { return j.Enabled && j.Observe })
@@ -129,10 +137,9 @@ func (g *Engine) loggedIn(j *runningJail, addr netip.Addr, user uint64, at int64
 		if user != 0 && own != done { // most jails count by the same length
 			g.accounts.Success(accountKey(user, false), own)
 			g.accounts.Success(accountKey(user, true), own)
-			if g.logins.Add(own.Hash(g.seed^user), at) {
-				g.logins.AddPerson(own, g.seed, at)
-				first = true
-			}
+			today := g.logins.Add(own.Hash(g.seed^user), at)
+			g.logins.AddPerson(own, g.seed, at, today)
+			first = first || today
 			done = own
 		}
 	}
@@ -220,7 +227,7 @@ const countsVersion = 5
 // saved; Reread restores them by reading the entries before the cursor. The same state gives the same bytes.
 func (g *Engine) Snapshot(b []byte) []byte {
 	tracked, _, _ := g.Tracked()
-	b = slices.Grow(b, 4096+48*g.state.Len()+28*tracked) // about the final size: doubling would copy, and take twice as much
+	b = slices.Grow(b, 4096+48*g.state.Len()+28*tracked+18*g.logins.Len()) // about the final size: doubling would copy, and take twice as much
 	return g.state.AppendSnapshot(b, func(b []byte) []byte {
 		if g.rereading && !g.restored {
 			return b // incomplete counts are no better than none: the next start refills the windows

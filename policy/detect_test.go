@@ -579,7 +579,53 @@ func TestLoginsBounded(t *testing.T) {
 		e := event{at: s.now + int64(i), jail: "alpha", what: "login", user: fmt.Sprint("x", i%100), addr: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})}
 		s.g.Entry(e.entry(i), 0)
 	}
-	if n := s.g.logins.Len(); n > 2*(100_000/detectorShare) {
+	if n := s.g.logins.Len(); n > 2*(100_000/loginShare) {
 		t.Errorf("%d logins", n)
+	}
+}
+
+// Other people's logins do not displace the colleagues who share an address, so its limits stay raised. What a small or busy host has to
+// forget shows in the status.
+func TestLoginsOfMany(t *testing.T) {
+	office := netip.MustParseAddr("203.0.113.7")
+	for _, c := range []struct {
+		tracked, others int
+		rest            time.Duration // between two logins of one of the others
+		displaced       bool
+	}{
+		{100_000, 2000, 2 * time.Hour, false},
+		{1000, 2000, 2 * time.Hour, false},
+		{1000, 20_000, 2 * time.Hour, true},
+	} {
+		s := newSite(t, func(conf *config.Config) { conf.Limits.MaxTracked = c.tracked })
+		s.now = start / (86400 * sec) * 86400 * sec // people are counted by day
+		n := 0
+		login := func(user string, addr netip.Addr) {
+			n++
+			s.now += us(time.Millisecond)
+			s.g.Entry((&event{at: s.now, jail: "alpha", what: "login", user: user, addr: addr}).entry(n), 0)
+		}
+		people := func() {
+			for i := range 20 {
+				login(fmt.Sprint("colleague", i), office)
+			}
+		}
+		people()
+		for range 3 {
+			for i := range c.others {
+				login(fmt.Sprint("x", i), netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
+				if c.displaced && i%1000 == 0 { // their programs ask for mail all day
+					people()
+				}
+			}
+			s.now += us(c.rest)
+		}
+		key := s.g.jails[0].counter.Key(office)
+		if got := s.g.logins.People(key, s.g.seed, s.now); got != 20 {
+			t.Errorf("%d others with max_tracked %d: %d people, want 20", c.others, c.tracked, got)
+		}
+		if lost := s.g.Distributed(s.now).Displaced; lost > 0 != c.displaced {
+			t.Errorf("%d others with max_tracked %d: %d logins were displaced", c.others, c.tracked, lost)
+		}
 	}
 }

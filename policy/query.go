@@ -172,17 +172,18 @@ func (g *Engine) Tracked() (n, limit int, aggregated uint64) {
 
 // Distributed is what is counted over all jails, and what had to be forgotten for lack of room.
 type Distributed struct {
-	Accounts int    // with more than one failure within accounts.find_time
-	Attacked int    // of these, under attack now
-	Networks int    // with parts that attacked
-	Crowded  uint64 // accounts that were forgotten to make room for others
-	Cut      uint64 // prefixes whose slow window was cut short to make room, and networks that were forgotten
+	Accounts  int    // with more than one failure within accounts.find_time
+	Attacked  int    // of these, under attack now
+	Networks  int    // with parts that attacked
+	Crowded   uint64 // accounts that were forgotten to make room for others
+	Cut       uint64 // prefixes whose slow window was cut short to make room, and networks that were forgotten
+	Displaced uint64 // records of logins that were forgotten to make room for later ones
 }
 
 // Distributed counts it at a time.
 func (g *Engine) Distributed(now int64) (s Distributed) {
 	s.Accounts, _ = g.accounts.Len()
-	s.Attacked, s.Crowded = g.accounts.Attacked(now), g.accounts.Dropped()
+	s.Attacked, s.Crowded, s.Displaced = g.accounts.Attacked(now), g.accounts.Dropped(), g.logins.Displaced()
 	for _, n := range g.networks {
 		s.Networks += n.Len()
 		s.Cut += n.Dropped()

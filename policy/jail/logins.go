@@ -15,11 +15,16 @@ import (
 // There are two generations of bounded size, so only the latest logins are known. An attacker who logs in from very many addresses
 // displaces the oldest.
 type Logins struct {
-	limit    int
-	keep     time.Duration
-	turned   int64
-	cur, old map[uint64]login
+	limit     int
+	keep      time.Duration
+	turned    int64
+	cur, old  map[uint64]login // no id is in both
+	displaced uint64
 }
+
+// leastLogins is the smallest limit in effect, so that the people of a host with little memory are known, too: some two thousand, who each
+// take four entries. A full generation of this size takes some 450 KiB.
+const leastLogins = 1 << 13
 
 // login is an account and a prefix, with the time of the latest login and the failures of one day. In an entry for a prefix and a day,
 // fails is instead the number of accounts that logged in.
@@ -29,7 +34,7 @@ type login struct {
 	fails uint16
 }
 
-// NewLogins remembers at least limit logins for at least keep.
+// NewLogins remembers at least the latest limit entries for at least keep. A login has several: see Engine.loggedIn.
 func NewLogins(limit int, keep time.Duration) *Logins {
 	l := &Logins{cur: make(map[uint64]login)}
 	l.Configure(limit, keep)
@@ -38,7 +43,7 @@ func NewLogins(limit int, keep time.Duration) *Logins {
 
 // Configure changes limit and time.
 func (l *Logins) Configure(limit int, keep time.Duration) {
-	l.limit, l.keep = max(limit, leastAccounts), keep
+	l.limit, l.keep = max(limit, leastLogins), keep
 }
 
 // Add records a login and reports whether it is the first of that day (UTC). It replaces the previous login of the same id, even if that
@@ -55,11 +60,14 @@ const day = 24 * time.Hour
 
 func dayOf(at int64) int32 { return int32(at / day.Microseconds()) }
 
-// AddPerson records that a further account logged in from a prefix on the day of a time.
-func (l *Logins) AddPerson(p prefix.Key, seed uint64, at int64) {
+// AddPerson records that an account logged in from a prefix on the day of a time: a further one if this was its first login of that day,
+// as Add reports it.
+func (l *Logins) AddPerson(p prefix.Key, seed uint64, at int64, first bool) {
 	id := p.Hash(seed ^ uint64(dayOf(at)))
 	x, _ := l.get(id)
-	x.at, x.fails = at, uint16(min(int(x.fails)+1, math.MaxUint16))
+	if x.at = at; first {
+		x.fails = uint16(min(int(x.fails)+1, math.MaxUint16))
+	}
 	l.put(id, x, at)
 }
 
@@ -81,11 +89,20 @@ func (l *Logins) get(id uint64) (login, bool) {
 // put begins a new generation when the newer one is full or old. A clock that is wrong for a while begins only one, so earlier
 // logins are still known when it is right again.
 func (l *Logins) put(id uint64, x login, at int64) {
-	if _, ok := l.cur[id]; !ok && len(l.cur) >= l.limit || at-l.turned >= l.keep.Microseconds() {
+	_, ok := l.cur[id]
+	delete(l.old, id)
+	if full := !ok && len(l.cur) >= l.limit; full || at-l.turned >= l.keep.Microseconds() {
+		if full {
+			l.displaced += uint64(len(l.old))
+		}
+		delete(l.cur, id)
 		l.cur, l.old, l.turned = make(map[uint64]login), l.cur, at
 	}
 	l.cur[id] = x
 }
+
+// Displaced returns how many entries were forgotten to make room for later ones.
+func (l *Logins) Displaced() uint64 { return l.displaced }
 
 // Within reports whether a login was recorded within a span before or after a time.
 func (l *Logins) Within(id uint64, at int64, long time.Duration) bool {
@@ -134,5 +151,5 @@ func (l *Logins) Stream(s *codec.Stream) {
 	}
 }
 
-// Len returns the number of logins remembered.
+// Len returns the number of entries.
 func (l *Logins) Len() int { return len(l.cur) + len(l.old) }

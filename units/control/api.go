@@ -117,11 +117,12 @@ func (p Problems) String() string {
 
 // SpreadStatus is about attacks by many addresses, counted over all jails.
 type SpreadStatus struct {
-	Accounts int    `json:"accounts"` // with more than one failure lately
-	Attacked int    `json:"attacked"` // of those, under attack now
-	Networks int    `json:"networks"` // of which parts attacked
-	Crowded  uint64 `json:"crowded"`  // accounts dropped to make room for others
-	Cut      uint64 `json:"cut"`      // prefixes whose slow window was cut short and networks dropped, to make room
+	Accounts  int    `json:"accounts"`  // with more than one failure lately
+	Attacked  int    `json:"attacked"`  // of those, under attack now
+	Networks  int    `json:"networks"`  // of which parts attacked
+	Crowded   uint64 `json:"crowded"`   // accounts dropped to make room for others
+	Cut       uint64 `json:"cut"`       // prefixes whose slow window was cut short and networks dropped, to make room
+	Displaced uint64 `json:"displaced"` // records of logins dropped to make room for later ones
 }
 
 // JournalStatus is how far the journal has been read.

@@ -126,8 +126,9 @@ func printSummary(e *cli.Env, s *control.Status) {
 	if p := s.Spread; p.Attacked+p.Networks > 0 {
 		item(e, "attacks", "%s under attack by many addresses; parts of %s attacking", diag.Count(p.Attacked, "account"), diag.Count(p.Networks, "network"))
 	}
-	if p := s.Spread; p.Crowded+p.Cut > 0 {
-		item(e, "memory", "%s dropped, %s cut short to make room", diag.Count(p.Crowded, "account"), diag.Count(p.Cut, "slow window"))
+	if p := s.Spread; p.Crowded+p.Cut+p.Displaced > 0 {
+		item(e, "memory", "%s dropped, %s cut short, %s dropped to make room",
+			diag.Count(p.Crowded, "account"), diag.Count(p.Cut, "slow window"), diag.Count(p.Displaced, "login record"))
 	}
 	for _, l := range s.Lists {
 		list := fmt.Sprintf("list %s: %s", l.Name, diag.Count(l.Entries, "entry"))
