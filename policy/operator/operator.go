@@ -48,11 +48,13 @@ type Options struct {
 // Bounds; beyond them, the oldest sessions are forgotten. Operators are few, but on some hosts a thousand machines an hour
 // log in as root.
 const (
-	maxOpen   = 256
-	maxEnded  = 256
-	maxBoots  = 1024
-	maxUnseen = 24 * time.Hour // of a session that only the journal shows: its end may have been missed
+	maxOpen  = 256
+	maxEnded = 256
+	maxBoots = 1024
 )
+
+// MaxUnseen is how long a session counts that only the journal shows: its end may have been missed.
+const MaxUnseen = 24 * time.Hour
 
 // Tracker holds the sessions of operators. One goroutine uses it.
 //
@@ -112,19 +114,20 @@ var (
 )
 
 // Entry takes an entry of sshd: "Accepted … for USER from ADDRESS" begins a session, PAM's "session closed" from the same
-// process ends it. Others are ignored.
+// process ends it, and any entry of a later boot ends those of earlier ones. Others are ignored.
 func (t *Tracker) Entry(e *filter.Entry) {
 	in := bytes.HasPrefix(e.Message, accepted)
-	if !in && !bytes.HasPrefix(e.Message, closed) || e.PID == 0 || !t.sshd.Trusts(e) {
+	session := (in || bytes.HasPrefix(e.Message, closed)) && e.PID != 0
+	if !session && t.knows(e.Boot) || !t.sshd.Trusts(e) {
 		return
 	}
 	t.booted(e)
 	p := process{e.Boot, e.PID}
-	if old, ok := t.journal[p]; ok {
+	if old, ok := t.journal[p]; ok && session {
 		delete(t.journal, p)
 		t.end(old, e.Realtime)
 	}
-	if in && t.sshd.MatchMessage(e.Message, &t.hit) && t.hit.Kind == filter.Success && t.hit.Addr.IsValid() {
+	if in && session && t.sshd.MatchMessage(e.Message, &t.hit) && t.hit.Kind == filter.Success && t.hit.Addr.IsValid() {
 		user := string(t.hit.User)
 		if why, ok := t.opt.Member(user, -1); ok {
 			t.journal[p] = Session{PID: e.PID, Addr: t.hit.Addr, User: user, UID: -1, Since: e.Realtime, Why: why}
@@ -134,9 +137,12 @@ func (t *Tracker) Entry(e *filter.Entry) {
 	t.settle(e.Realtime)
 }
 
+// knows reports whether there was an entry of a boot.
+func (t *Tracker) knows(boot [16]byte) bool { return boot == t.boot || t.boots[boot] }
+
 // booted ends the sessions of earlier boots at the first entry of a new one.
 func (t *Tracker) booted(e *filter.Entry) {
-	if e.Boot == t.boot || t.boots[e.Boot] {
+	if t.knows(e.Boot) {
 		return
 	}
 	if len(t.boots) >= maxBoots {
@@ -186,7 +192,7 @@ func (t *Tracker) Open() bool { return len(t.logind) > 0 }
 // Expire removes what has ended by now (microseconds since 1970).
 func (t *Tracker) Expire(now int64) {
 	for p, s := range t.journal {
-		if over := s.Since + maxUnseen.Microseconds(); over <= now {
+		if over := s.Since + MaxUnseen.Microseconds(); over <= now {
 			if _, known := t.logind[p.pid]; !known {
 				delete(t.journal, p)
 				t.end(s, over)

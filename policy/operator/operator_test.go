@@ -268,6 +268,16 @@ func TestReboot(t *testing.T) {
 	b.Entry(e)
 	b.want(start+2*minute, "198.51.100.2", "198.51.100.3")
 	b.want(start+11*minute, "198.51.100.3")
+	// Any entry of sshd shows the next boot, but only sshd's.
+	e = line(start+20*minute, 8, "Server listening on 0.0.0.0 port 22.")
+	e.Boot = [16]byte{3}
+	forged := *e
+	forged.UID = 1001
+	b.Entry(&forged)
+	b.want(start+40*minute, "198.51.100.3")
+	b.Entry(e)
+	b.want(start+29*minute, "198.51.100.3")
+	b.want(start + 30*minute)
 }
 
 func TestConfigure(t *testing.T) {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/netip"
@@ -93,6 +94,60 @@ func TestOperatorIsProtected(t *testing.T) {
 	b.say(70004, "Accepted publickey for root from 198.51.100.12 port 40000 ssh2: ED25519 SHA256:Zm9v")
 	b.fail("198.51.100.12", 5)
 	b.awaitBan("198.51.100.12/32")
+}
+
+// TestOperatorAfterRestart: sessions and grace from long before the daemon's start are known without logind. A forged line about a login does
+// not count then either.
+func TestOperatorAfterRestart(t *testing.T) {
+	for _, first := range []bool{false, true} {
+		b := newBench(t)
+		say := func(ago time.Duration, pid int, message string) {
+			b.ago.Store(int64(ago))
+			b.say(pid, message)
+		}
+		before := fmt.Sprintf("first start %v", first)
+		say(40*time.Hour, 70000, "Accepted publickey for root from 198.51.100.8 port 40000 ssh2: ED25519 SHA256:Zm9v")
+		say(25*time.Minute, 70001, "Accepted publickey for root from 198.51.100.9 port 40000 ssh2: ED25519 SHA256:Zm9v")
+		say(24*time.Minute, 70002, "Accepted publickey for root from 198.51.100.10 port 40000 ssh2: ED25519 SHA256:Zm9v")
+		say(23*time.Minute, 70003, "Accepted publickey for root from 198.51.100.12 port 40000 ssh2: ED25519 SHA256:Zm9v")
+		b.ago.Store(int64(22 * time.Minute))
+		forged := bytes.Replace(b.entry(nil, "Accepted publickey for root from 198.51.100.11 port 40000 ssh2: ED25519 SHA256:Zm9v"), []byte("_UID=0\n"), []byte("_UID=1000\n"), 1)
+		b.write(bytes.Replace(forged, []byte("_SYSTEMD_UNIT=ssh.service\n"), []byte("_SYSTEMD_UNIT=user@1000.service\n"), 1))
+		say(20*time.Minute, 70002, "pam_unix(sshd:session): session closed for user root")
+		b.ago.Store(0)
+		if !first {
+			b.start()
+			b.settled()
+			b.stop()
+		}
+		b.configure("allow: {operators: {grace: 12h}}\njails: {sshd: {}}\n")
+		b.start()
+		b.say(70003, "pam_unix(sshd:session): session closed for user root")
+		for i := range 5 {
+			b.fail(fmt.Sprint("198.51.100.", 8+i), 5)
+		}
+		b.awaitBan("198.51.100.8/32") // a session without an end counts for a day
+		b.awaitBan("198.51.100.11/32")
+		b.settled()
+		for addr, how := range map[string]string{"198.51.100.9": "logged in", "198.51.100.10": "logged out 20 minutes ago", "198.51.100.12": "logged out now"} {
+			if _, ok := b.banned(t.Context())[addr+"/32"]; ok {
+				t.Errorf("%s: an operator who has %s is banned", before, how)
+			}
+		}
+		if n := len(b.banned(t.Context())); n != 2 {
+			t.Errorf("%s: %d bans", before, n)
+		}
+		b.stop()
+
+		// A reload that begins to follow operators finds their sessions, too.
+		b.configure("allow: {operators: {enabled: no}}\njails: {sshd: {}}\n")
+		b.start()
+		b.reload("jails: {sshd: {}}\n")
+		if w := b.how("198.51.100.9"); !w.Allowed {
+			t.Errorf("%s: after the reload: %+v", before, w)
+		}
+		b.stop()
+	}
 }
 
 // A refreshed list is in use within seconds, without a reload, unless it exceeds what the configuration permits. Then the previous

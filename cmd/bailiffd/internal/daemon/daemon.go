@@ -153,7 +153,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	d.audit = newAuditQueue(d.aud, d.source)
 	d.audit.reporter = d.reporter
 	go d.audit.run()
-	firewallDone := d.startFirewall(startup, inner, be)
+	firewallDone := d.startFirewall(startup, inner, be, pos.begin())
 	defer d.firewall.unwatch()
 	defer d.leaveOperators()
 	d.awaitFirewall(startup)
@@ -178,8 +178,9 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	return d.stop(srv, cancel, firewallDone)
 }
 
-// startFirewall puts the bans of the state into the firewall. The channel is closed when the worker has ended.
-func (d *daemon) startFirewall(startup, inner context.Context, be firewall.Backend) <-chan struct{} {
+// startFirewall puts the bans of the state into the firewall. The channel is closed when the worker has ended. begin is the time of the
+// first entry that will be read, microseconds since 1970.
+func (d *daemon) startFirewall(startup, inner context.Context, be firewall.Backend, begin uint64) <-chan struct{} {
 	f := &d.firewall
 	kill, track := conn.Kill, conn.Forget
 	if h := d.self.helper; h != nil {
@@ -194,7 +195,7 @@ func (d *daemon) startFirewall(startup, inner context.Context, be firewall.Backe
 	go f.closer.run(inner)
 	f.worker = newFirewallWorker(be, f.host.others(f.chosen, f.override, d.self.helper), f.closer, f.events)
 	now := time.Now()
-	d.followOperators(now)
+	d.followOperators(now, begin)
 	d.readLists()
 	d.refreshAllow(now)
 	d.liftOrphans()

@@ -4,15 +4,22 @@ import (
 	"context"
 	"time"
 
+	"bailiff/journal"
 	"bailiff/journal/audit"
+	"bailiff/journal/evidence"
 	"bailiff/policy/filter"
 	"bailiff/policy/operator"
 	"bailiff/units/logind"
 	"bailiff/units/operators"
 )
 
-// logindInterval is how often logind is asked while an operator's session is open, for changes that it sends no signal about.
-const logindInterval = time.Minute
+const (
+	// logindInterval is how often logind is asked while an operator's session is open, for changes that it sends no signal about.
+	logindInterval = time.Minute
+
+	// maxSessionEntries bounds how many entries of sshd readSessions reads, the latest ones: about a second's work.
+	maxSessionEntries = 1 << 18
+)
 
 // operatorWatch follows who is logged in and may administer this host. It is nil if the configuration protects no operators.
 type operatorWatch struct {
@@ -23,8 +30,9 @@ type operatorWatch struct {
 	stop     context.CancelFunc // ends following logind
 }
 
-// followOperators starts, changes or ends following operators, as the configuration says.
-func (d *daemon) followOperators(now time.Time) {
+// followOperators starts, changes or ends following operators, as the configuration says. The entries that follow begin at a time
+// (microseconds since 1970).
+func (d *daemon) followOperators(now time.Time, begin uint64) {
 	c := d.conf.Allow.Operators
 	if !c.Enabled {
 		d.leaveOperators()
@@ -42,6 +50,7 @@ func (d *daemon) followOperators(now time.Time) {
 			return
 		}
 		d.ops = &operatorWatch{Tracker: t}
+		d.readSessions(begin)
 	}
 	d.problems.end("operators")
 	var ctx context.Context
@@ -49,6 +58,30 @@ func (d *daemon) followOperators(now time.Time) {
 	d.ops.sessions = make(chan []operator.Session)
 	d.ops.logind = logind.New(func(user string, uid int64) bool { _, ok := o.Member(user, uid); return ok })
 	go d.ops.logind.Run(ctx, d.ops.sessions)
+}
+
+// readSessions reads from the journal which sessions were open or had ended before a time (microseconds since 1970). logind does not know
+// those that have ended, and on some hosts none.
+func (d *daemon) readSessions(before uint64) {
+	j, err := journal.Open(d.source, journal.Options{Matches: evidence.Matches([]*filter.Matcher{d.ops.Matcher()}), Fields: evidence.Fields, MaxValue: evidence.MaxValue})
+	if err != nil {
+		return // the reader reports a journal that cannot be opened
+	}
+	defer j.Close()
+	first, n := before-min(uint64(operator.MaxUnseen.Microseconds()), before), 0
+	for j.SeekRealtime(before); j.Previous() && j.Entry().Realtime >= first; n++ {
+		if n == maxSessionEntries {
+			first = j.Entry().Realtime
+			break
+		}
+	}
+	j.SeekRealtime(first)
+	for ; n > 0 && j.Next() && j.Entry().Realtime < before; n-- {
+		var e filter.Entry
+		evidence.Convert(j.Entry(), &e)
+		d.ops.Entry(&e)
+	}
+	d.ops.Expire(int64(before))
 }
 
 func (d *daemon) leaveOperators() {

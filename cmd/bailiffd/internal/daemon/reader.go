@@ -53,6 +53,14 @@ type position struct {
 	since   uint64           // begin at this time (µs since 1970) if pos is zero
 }
 
+// begin is the time of the first entry to be read, µs since 1970.
+func (p *position) begin() uint64 {
+	if p.pos.IsZero() {
+		return p.since
+	}
+	return p.rebuild
+}
+
 // reader reads the journal in its own goroutine.
 type reader struct {
 	src    journal.Source

@@ -28,7 +28,7 @@ func (d *daemon) reload(by string) (*control.Reloaded, error) {
 	d.reporter.configure(c)
 	d.firewall.configure(c.Firewall, be, why, s)
 	d.liftOrphans()
-	d.followOperators(d.reloaded)
+	d.followOperators(d.reloaded, uint64(d.reloaded.UnixMicro()))
 	d.readLists()
 	d.self.ask()
 	d.refreshAllow(d.reloaded)
