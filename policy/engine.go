@@ -214,9 +214,9 @@ func (g *Engine) Reread(on bool) {
 
 // Expire removes and returns the bans that are over at now, for the firewall and the audit trail, and releases memory. read is the time up
 // to which the journal has been read; 0: not known yet. While reading is behind, bans that are over by the clock still count for the next
-// entries.
+// entries. While entries are reread, restored counts do not expire: they are ahead of them.
 func (g *Engine) Expire(now, read int64) []state.Ban {
-	if read != 0 {
+	if read != 0 && !(g.rereading && g.restored) {
 		read = g.pending.Oldest(read) // a pending attempt is judged by what was in force at its time
 		for _, j := range g.jails {
 			j.counter.Expire(read, 4096)

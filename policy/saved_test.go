@@ -8,8 +8,10 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"bailiff/policy/allow"
+	"bailiff/policy/config"
 	"bailiff/policy/jail"
 	"bailiff/policy/state"
 )
@@ -207,5 +209,33 @@ func TestRestartKeepsLines(t *testing.T) {
 		if f.Ref == jail.NoRef || s.seen[f.Ref].at != f.At {
 			t.Errorf("%+v", f)
 		}
+	}
+}
+
+// While the journal is reread, which takes a while where one jail has a long find_time, the counts of the others do not expire.
+func TestRereadingExpiresNothing(t *testing.T) {
+	s := newSite(t, func(c *config.Config) { c.Jails[1].FindTime = 48 * time.Hour })
+	s.say("beta failed z 192.0.2.1")
+	s.now += us(40 * time.Hour)
+	for i := range 9 { // parts of a /56, and addresses that attack one account
+		for range 4 {
+			s.say(fmt.Sprintf("+1s alpha unknown u%d 2001:db8:0:%x::1", i, i))
+		}
+		s.say(fmt.Sprintf("+1s alpha failed root 198.51.100.%d", i))
+	}
+	for range 4 {
+		s.say("+1s alpha failed bob 203.0.113.7")
+	}
+	s.g.Expire(s.now, s.now)
+	before := s.g.Snapshot(nil)
+	s.restart()
+	if !bytes.Equal(before, s.g.Snapshot(nil)) {
+		t.Error("what is counted changed")
+	}
+	if b := names(s.say("alpha failed bob 203.0.113.7")); !slices.Equal(b, []string{"alpha 203.0.113.7/32 failures 5"}) {
+		t.Errorf("%q", b)
+	}
+	if c := s.g.Counted(netip.MustParseAddr("198.51.100.1"), s.now); len(c) != 2 {
+		t.Errorf("%+v", c)
 	}
 }

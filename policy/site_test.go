@@ -104,6 +104,7 @@ func (s *site) restart() {
 	for i, e := range s.seen {
 		if near(s.now, e.at, s.g.Window()) {
 			s.g.Entry(e.entry(i), jail.Ref(i))
+			s.g.Expire(s.now, e.at) // the daemon's tick meanwhile
 		}
 	}
 	s.g.Reread(false)
