@@ -14,6 +14,7 @@ func TestParse(t *testing.T) {
 	csv := func(l *List) { l.Format, l.Column = FormatCSV, 2 }
 	lines := func(l *List) { l.Format, l.Pointers = FormatLines, []string{"/cidr"} }
 	object := func(l *List) { l.Format, l.Pointers = FormatJSON, []string{"/data/*/ipAddress"} }
+	families := func(l *List) { l.Format, l.Pointers = FormatJSON, []string{"/v4/*", "/v6/*"} }
 	for _, c := range []struct {
 		set  func(*List)
 		text string
@@ -35,6 +36,9 @@ func TestParse(t *testing.T) {
 		{lines, `{"cidr":7}`, "x:1:1: /cidr is not a string"},
 		{lines, "nothing", "x:1:1: is not JSON: invalid character 'o' in literal null (expecting 'u')"},
 		{object, `{"data":[{"ipAddress":"192.0.2.1"},{"ipAddress":"192.0.2.2"}]}`, "[192.0.2.1/32 192.0.2.2/32]"},
+		{families, `{"v4":["192.0.2.1"],"v6":["2001:db8::/32"]}`, "[192.0.2.1/32 2001:db8::/32]"},
+		{families, `{"v4":["x"],"v6":["2001:db8::1"]}`, `x: "x" is not an address`},
+		{families, `{"v4":[4],"v6":["2001:db8::1"]}`, "x: /v4/0 is not a string"},
 		{object, `{"errors":[]}`, "x: has nothing at /data/*/ipAddress"},
 	} {
 		l := New("mine")

@@ -75,10 +75,10 @@ func (l *List) object(all []netip.Prefix, data []byte) (_ []netip.Prefix, err er
 		return all, fmt.Errorf("is not JSON: %w", err)
 	}
 	for _, pointer := range l.Pointers {
-		allow.Point(doc, pointer, func(at string, v any) bool {
-			s, ok := v.(string)
+		ok := allow.Point(doc, pointer, func(at string, v any) bool {
+			s, isText := v.(string)
 			switch {
-			case !ok:
+			case !isText:
 				err = fmt.Errorf("%s is not a string", at)
 			case len(all) >= MaxEntries:
 				err = fmt.Errorf("more than %d entries", MaxEntries)
@@ -87,8 +87,11 @@ func (l *List) object(all []netip.Prefix, data []byte) (_ []netip.Prefix, err er
 			}
 			return err == nil
 		})
+		if !ok {
+			return all, err
+		}
 	}
-	return all, err
+	return all, nil
 }
 
 // field appends the address in a CSV line.
