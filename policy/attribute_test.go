@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -107,5 +108,23 @@ func TestSuccessEverywhere(t *testing.T) {
 	}
 	if _, excused := s.attempts(); excused != 2 {
 		t.Errorf("%d attempts are excused, want 2", excused)
+	}
+}
+
+// TestSummaryAtTimeout: a connection that fails to log in and then idles until Dovecot closes it, after three minutes, is one attempt,
+// whenever its lines come.
+func TestSummaryAtTimeout(t *testing.T) {
+	for after := 0; after < 400; after++ { // since the first line of another connection, in seconds
+		s := newSite(t, nil)
+		s.say("gamma join 192.0.2.9")
+		s.say(fmt.Sprintf("+%ds gamma step /unix bob 203.0.113.7", after))
+		for range 18 {
+			s.settle(s.now + 10*sec)
+			s.g.Expire(s.now, s.now)
+		}
+		s.say("+1s gamma final 1 bob 203.0.113.7")
+		if n, _ := s.attempts(); n != 1 {
+			t.Fatalf("%d s after another line: %d attempts, want 1", after, n)
+		}
 	}
 }

@@ -56,8 +56,8 @@ type Engine struct {
 	Doubled uint64 // that weighed double
 }
 
-// connTime is how long the lines of one connection may be apart; see jail.Connections.
-const connTime = 5 * time.Minute
+// connTime is how long the lines of one connection may be apart: twice keepConn of jail.Connections.
+const connTime = 400 * time.Second
 
 // New returns an engine over a state, which it then owns. Its hashes have a random key, so attackers cannot choose names with equal hashes.
 func New(c *config.Config, st *state.State) (*Engine, error) {

@@ -34,8 +34,8 @@ type Connections struct {
 type ConnKey uint64
 
 const (
-	// keepConn is longer than sshd's LoginGraceTime of two minutes.
-	keepConn = 150 * time.Second
+	// keepConn is longer than the three minutes after which Dovecot closes an idle connection, and than sshd's LoginGraceTime of two.
+	keepConn = 200 * time.Second
 	maxConns = 1 << 14
 	// maxWaiting is how many attempts may wait for an address, in all and of one connection.
 	maxWaiting     = 1 << 12
