@@ -107,15 +107,6 @@ func longer(a, b *Entry) int {
 	return 1
 }
 
-// With returns a list with the entries of l and more. Of entries with the same prefix, it keeps the one that lasts longest; among equals,
-// l's.
-func (l *List) With(more ...Entry) *List {
-	if len(more) == 0 && l != nil {
-		return l
-	}
-	return NewList(append(l.Entries(), more...))
-}
-
 // Len is the number of entries.
 func (l *List) Len() int {
 	if l == nil {

@@ -76,7 +76,7 @@ func TestEmpty(t *testing.T) {
 		if _, ok := l.Contains(netip.MustParseAddr("192.0.2.1"), 0); ok || l.Overlaps(parsed("0.0.0.0/0"), 0) || l.Len() != 0 || len(l.Entries()) != 0 {
 			t.Errorf("%s list holds something", name)
 		}
-		if m := l.With(Entry{Prefix: parsed("192.0.2.1/32")}); m.Len() != 1 {
+		if m := NewList(append(l.Entries(), Entry{Prefix: parsed("192.0.2.1/32")})); m.Len() != 1 {
 			t.Errorf("%s list with one has %d", name, m.Len())
 		}
 	}
@@ -143,11 +143,11 @@ func TestEqualPrefixes(t *testing.T) {
 	if l.Len() != 1 || l.Entries()[0].Origin != "first" {
 		t.Errorf("entries %+v", l.Entries())
 	}
-	l = NewList([]Entry{{Prefix: p, Origin: "file", Until: now}}).With(Entry{Prefix: p, Origin: OriginRuntime})
+	l = NewList([]Entry{{Prefix: p, Origin: "file", Until: now}, {Prefix: p, Origin: OriginRuntime}})
 	if l.Len() != 1 || l.Entries()[0].Origin != OriginRuntime {
 		t.Errorf("entries %+v", l.Entries())
 	}
-	l = NewList([]Entry{{Prefix: p, Origin: "file"}}).With(Entry{Prefix: p, Origin: OriginRuntime})
+	l = NewList([]Entry{{Prefix: p, Origin: "file"}, {Prefix: p, Origin: OriginRuntime}})
 	if l.Len() != 1 || l.Entries()[0].Origin != "file" {
 		t.Errorf("entries %+v", l.Entries())
 	}
