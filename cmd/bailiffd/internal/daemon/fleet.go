@@ -14,6 +14,7 @@ import (
 
 	"bailiff/firewall"
 	"bailiff/journal/audit"
+	"bailiff/policy/bucket"
 	"bailiff/policy/fleet"
 	"bailiff/units/atomicfile"
 	"bailiff/units/control"
@@ -24,6 +25,10 @@ const fleetName = "fleet"
 
 // fleetSave is how often it is written at most.
 const fleetSave = 5 * time.Minute
+
+// clashLimit bounds the audit entries on bans of allowed addresses, per host: a compromised one can say so many a second that the journal
+// loses everything else. All are counted.
+var clashLimit = bucket.Limit{Size: 10, Every: 10 * time.Minute}
 
 // maxFleetFile bounds the size of the file that is read: 1,000,000 bans take 40 MB.
 const maxFleetFile = 256 << 20
@@ -38,6 +43,8 @@ type otherHosts struct {
 	err   error                     // of the last save
 	tally fleet.Tally               // what bailiff-fleet sends to other hosts next
 	agent *control.FleetAgentStatus // latest from bailiff-fleet; nil: none yet
+
+	clashes map[string]*bucket.Bucket // audit entries on bans of allowed addresses, by host: see clashLimit
 }
 
 // load reads the file. The daemon starts even after an error: bailiff-fleet passes the bans on again.
@@ -115,6 +122,19 @@ func (f *firewallControl) fleetChanged(l ...fleet.Change) {
 	}
 }
 
+// mayTell reports whether the audit trail gets an entry on a host's ban of an allowed address.
+func (o *otherHosts) mayTell(host string, now time.Time) bool {
+	b := o.clashes[host]
+	if b == nil {
+		if o.clashes == nil {
+			o.clashes = make(map[string]*bucket.Bucket)
+		}
+		b = new(bucket.Bucket)
+		o.clashes[host] = b
+	}
+	return b.Take(clashLimit, now) == 0
+}
+
 // problems are what an operator should know about other hosts.
 func (o *otherHosts) problems() (l []string) {
 	for _, h := range o.bans.Hosts() {
@@ -151,7 +171,7 @@ func (a *controlAPI) ApplyFleet(ctx context.Context, news []fleet.News, live boo
 			if changed {
 				changes = append(changes, c)
 			}
-			if c.Allowed && !x.Lifted {
+			if c.Allowed && !x.Lifted && d.others.mayTell(x.Host, now) {
 				d.problems.happened(audit.KindError, "fleet", fmt.Sprintf("host %s bans %s, which is not banned here: %s", x.Host, audit.Address(x.Prefix), allowedBy(d.eng.Allow(), x.Prefix, now)))
 			}
 		}

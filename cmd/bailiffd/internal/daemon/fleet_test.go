@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/journal/audit"
 	"bailiff/units/control"
 )
 
@@ -155,6 +157,48 @@ func TestFleet(t *testing.T) {
 	}
 	if _, err := b.client.ApplyFleet(ctx, control.FleetNews{News: []control.FleetBan{{Host: "web2", Prefix: "example.org"}}}); control.AsError(err).Status != http.StatusBadRequest {
 		t.Error(err)
+	}
+}
+
+// TestFleetClashes: a host that bans allowed addresses all the time does not fill the audit trail. All its bans are counted, and those of
+// other hosts are written as before.
+func TestFleetClashes(t *testing.T) {
+	b := newBench(t)
+	b.configure("jails: {sshd: {}}\nallow: {addresses: [2001:db8:1::/64], files: []}\nfleet: {hosts: {web1: a, web2: b}}\n")
+	b.start()
+	const updates = 1000
+	begin := time.Now().Add(-time.Hour).Truncate(time.Microsecond)
+	until := begin.Add(24 * time.Hour)
+	clash := func(host string, from, to int) {
+		t.Helper()
+		var x control.FleetNews
+		for i := from; i < to; i++ {
+			p := netip.PrefixFrom(netip.MustParseAddr("2001:db8:1::"), 64+i%65).String()
+			x.News = append(x.News, control.FleetBan{Host: host, Prefix: p, Jail: "sshd", Since: begin.Add(time.Duration(i) * time.Microsecond), Until: &until, Reason: "failures", Failures: 5})
+		}
+		if r := b.applyFleet(x); r.Accepted != to-from {
+			t.Errorf("%s: %+v", host, r)
+		}
+	}
+	clash("web1", 0, updates/2)
+	clash("web1", updates/2, updates)
+	clash("web2", 0, 1)
+	if s, err := b.client.Fleet(t.Context()); err != nil || s.Hosts[0].Clashes != updates || s.Hosts[1].Clashes != 1 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	b.stop()
+	told := map[string]int{}
+	for m := range b.entries {
+		if m[audit.FieldProblem] == "fleet" {
+			host, _, _ := strings.Cut(strings.TrimPrefix(m["MESSAGE"], "host "), " ")
+			told[host]++
+		}
+		if m["MESSAGE_ID"] == audit.KindStop.ID() {
+			break
+		}
+	}
+	if told["web1"] < 1 || told["web1"] > 2*clashLimit.Size || told["web2"] != 1 {
+		t.Errorf("audit entries of hosts: %v", told)
 	}
 }
 
