@@ -91,7 +91,8 @@ func newSums() sums {
 // sum is what is counted of a prefix.
 type sum struct {
 	seen []seen
-	ripe bool // it waits in ripe
+	told uint32 // when Decide last returned a ban that hosts prevented, in seconds since 1970
+	ripe bool   // it waits in ripe
 }
 
 // seen is a failed attempt. It takes 8 bytes.
@@ -358,7 +359,8 @@ type Decision struct {
 	Good     []string // hosts that know the prefix as good: there is no ban
 }
 
-// Decide bans the prefixes for which enough was counted, unless a host knows them as good.
+// Decide bans the prefixes for which enough was counted, unless a host knows them as good. It returns a ban that hosts prevented once in
+// the window.
 func (b *Bans) Decide(now int64) (l []Decision) {
 	for len(b.ripe) > 0 && (now-b.ripe[0].at >= settle.Microseconds() || b.ripe[0].at > now+settle.Microseconds()) {
 		k := b.ripe[0].key
@@ -372,6 +374,11 @@ func (b *Bans) Decide(now int64) (l []Decision) {
 		switch {
 		case !v.enough:
 		case len(b.vetoes(k, now)) > 0:
+			at := uint32(now / second)
+			if s.told <= at && at-s.told < uint32(b.rules.Together.Within/time.Second) {
+				continue
+			}
+			s.told = at
 			b.prevented++
 			l = append(l, Decision{Change: b.effect(k, now), Hosts: b.namesOf(v.numbers()), Failures: v.failures, Good: b.vetoes(k, now)})
 		case len(b.joint) < maxJoint && len(b.jails) < maxNames:

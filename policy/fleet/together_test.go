@@ -336,6 +336,34 @@ func TestTogetherLiar(t *testing.T) {
 	}
 }
 
+// TestPreventedOnce: a ban that a host prevents is reported once in a window, however often one host repeats its failures.
+func TestPreventedOnce(t *testing.T) {
+	rules := house(3, Together{Hosts: 3, Failures: 6})
+	const addr = "198.51.100.7"
+	b := New(rules, nil)
+	reported := 0
+	for at := noon; at < noon+110*minute; at += 4 * second {
+		for h := range 3 {
+			s := told(at, addr, 1, 2, 3, 4)
+			if h == 0 {
+				s.Good = []prefix.Key{keyOf(addr)}
+			} else if at/minute%20 != 0 {
+				continue
+			}
+			b.mustCount(t, fmt.Sprint("h", h), s, at)
+		}
+		for _, x := range b.Decide(at) {
+			if x.Banned || len(x.Good) != 1 {
+				t.Fatalf("%+v", x)
+			}
+			reported++
+		}
+	}
+	if n := b.Together().Prevented; reported != 2 || n != 2 {
+		t.Errorf("reported %d times, %d prevented", reported, n)
+	}
+}
+
 // TestTogetherModel compares decisions over random histories with a model that keeps everything and counts anew each time.
 func TestTogetherModel(t *testing.T) {
 	type failure struct {
