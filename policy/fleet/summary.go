@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/fnv"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -150,7 +151,8 @@ func OpenSummary(m *Message, keys func(host string) []ed25519.PublicKey) (host s
 type Tally struct {
 	waiting map[tallyKey]*[]SeenFailure
 	order   []tallyKey           // of waiting, the oldest first
-	good    []prefix.Key         // to be reported
+	good    []prefix.Key         // to be named
+	again   []naming             // to be named again
 	told    map[prefix.Key]int64 // when a prefix was last added to good
 	last    int64                // when the last summary was made
 	Dropped uint64               // failures that found no room
@@ -160,6 +162,22 @@ type tallyKey struct {
 	prefix prefix.Key
 	jail   string
 }
+
+// naming is a prefix that a summary has named as good, and that further ones will name.
+type naming struct {
+	prefix prefix.Key
+	next   int64 // not before this time
+	left   int
+}
+
+const (
+	// goodTimes is how many summaries name a prefix as good. A summary is lost while the hub's servers elect a leader, for example, and
+	// nothing repeats the statement if the address fails nowhere any more.
+	goodTimes = 3
+
+	// goodPause lies between them, also if the caller takes several summaries in a row.
+	goodPause = int64(SummaryInterval/2) / int64(time.Microsecond)
+)
 
 // maxWaiting bounds what waits for the next summary, and the prefixes in told. A summary has room for some 250.
 const maxWaiting = 5000
@@ -188,7 +206,7 @@ func (t *Tally) Add(a netip.Addr, jail string, attempts int, f SeenFailure) {
 	}
 }
 
-// Good makes the next summary name a prefix as good, unless one did so within half of the window.
+// Good makes the next three summaries name a prefix as good, unless this was asked for within half of the window.
 func (t *Tally) Good(k prefix.Key, now int64, within time.Duration) {
 	if at, ok := t.told[k]; ok && now-at < within.Microseconds()/2 && at <= now || len(t.good) >= maxWaiting {
 		return
@@ -209,6 +227,27 @@ func (t *Tally) Take(now int64, within time.Duration, skip func(prefix.Key) bool
 		room -= keySize(t.good[0])
 		s.Good = append(s.Good, t.good[0])
 		t.good = t.good[1:]
+	}
+	named := s.Good
+	for n := len(t.again); n > 0 && room > MaxSummary/2; n-- {
+		x := t.again[0]
+		t.again = t.again[1:]
+		if slices.Contains(named, x.prefix) { // anew
+			continue
+		}
+		if x.next <= now || x.next > now+goodPause { // the clock was set back
+			room -= keySize(x.prefix)
+			s.Good = append(s.Good, x.prefix)
+			x.next, x.left = now+goodPause, x.left-1
+		}
+		if x.left > 0 {
+			t.again = append(t.again, x)
+		}
+	}
+	for _, k := range named {
+		if len(t.again) < maxWaiting {
+			t.again = append(t.again, naming{k, now + goodPause, goodTimes - 1})
+		}
 	}
 	jails := make(map[string]bool)
 	for len(t.order) > 0 {
@@ -239,6 +278,9 @@ func (t *Tally) Take(now int64, within time.Duration, skip func(prefix.Key) bool
 	}
 	if len(t.order) == 0 {
 		t.order = nil // its array
+	}
+	if len(t.again) == 0 {
+		t.again = nil
 	}
 	if len(s.Seen) == 0 && len(s.Good) == 0 {
 		return nil

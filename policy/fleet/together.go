@@ -60,8 +60,8 @@ const (
 	// together is the number of the nameless host to which such bans belong.
 	together = 0
 
-	// summaryRate is how many summaries of a host are taken in a minute.
-	summaryRate = 20
+	// SummaryRate is how many summaries of a host are taken in a minute.
+	SummaryRate = 20
 
 	maxSums   = 200_000 // prefixes
 	maxOfHost = 40_000  // failures that are kept of one host
@@ -146,7 +146,7 @@ func (b *Bans) Count(name string, s *Summary, now int64) (changes []Change, err 
 		err = ErrOld
 	case s.At <= now-t.Within.Microseconds() || s.At > now+MaxAhead.Microseconds():
 		err = ErrTime
-	case c.rate.Take(bucket.PerMinute(summaryRate), time.UnixMicro(now)) > 0:
+	case c.rate.Take(bucket.PerMinute(SummaryRate), time.UnixMicro(now)) > 0:
 		err = ErrTooFast
 	}
 	if err != nil {

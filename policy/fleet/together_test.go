@@ -531,6 +531,70 @@ func TestTally(t *testing.T) {
 	}
 }
 
+// TestTallyGood: a prefix known as good is named in three summaries in a row, so a lost one does not ban an innocent. New ones come first.
+func TestTallyGood(t *testing.T) {
+	none := func(prefix.Key) bool { return false }
+	const addr = "198.51.100.7"
+	for lost := range 3 {
+		b := New(house(3, Together{Hosts: 3, Failures: 6}), nil)
+		for h := range 3 {
+			b.mustCount(t, fmt.Sprint("h", h), told(noon, addr, 1, 2, 3, 4), noon)
+		}
+		var y Tally
+		y.Good(keyOf(addr), noon, time.Hour)
+		for i := range 3 {
+			at := noon + 1 + int64(i)*SummaryInterval.Microseconds()
+			s := y.Take(at, time.Hour, none)
+			if s == nil || !slices.Equal(s.Good, []prefix.Key{keyOf(addr)}) {
+				t.Fatalf("summary %d: %+v", i, s)
+			}
+			if more := y.Take(at+second, time.Hour, none); more != nil {
+				t.Errorf("named again at once: %+v", more)
+			}
+			if i != lost {
+				b.mustCount(t, "h1", s, at)
+			}
+		}
+		if s := y.Take(noon+minute, time.Hour, none); s != nil {
+			t.Errorf("named a fourth time: %+v", s)
+		}
+		if l := b.overTime(noon, noon+minute); len(l) != 1 || l[0].Banned || len(l[0].Good) != 1 {
+			t.Errorf("summary %d is lost: %+v", lost, l)
+		}
+	}
+
+	at := func(n int) prefix.Key { return SummaryPrefix(netip.AddrFrom4([4]byte{198, 51, byte(n >> 8), byte(n)})) }
+	var y Tally
+	for n := range 500 {
+		y.Good(at(n), noon, time.Hour)
+	}
+	named := map[prefix.Key]int{}
+	for now := noon; ; now += SummaryInterval.Microseconds() {
+		if now == noon+3*SummaryInterval.Microseconds() {
+			y.Good(at(500), now, time.Hour)
+		}
+		s := y.Take(now, time.Hour, none)
+		if s == nil {
+			break
+		}
+		if len(s.Encode()) > MaxSummary || now == noon+3*SummaryInterval.Microseconds() && s.Good[0] != at(500) {
+			t.Errorf("%d bytes, %v is first", len(s.Encode()), s.Good[0].Prefix())
+		}
+		twice := map[prefix.Key]bool{}
+		for _, k := range s.Good {
+			if named[k]++; twice[k] {
+				t.Errorf("%s is named twice", k.Prefix())
+			}
+			twice[k] = true
+		}
+	}
+	for n := range 501 {
+		if named[at(n)] != 3 {
+			t.Fatalf("%d is named %d times", n, named[at(n)])
+		}
+	}
+}
+
 // TestSummarySigned: only the host that the subject names can sign a summary, and no other message passes for one.
 func TestSummarySigned(t *testing.T) {
 	pub, key, _ := ed25519.GenerateKey(nil)

@@ -25,7 +25,8 @@ type FleetSummary struct {
 	Payload []byte `json:"payload"` // as policy/fleet encodes it
 }
 
-// FleetSummariesTaken is what became of summaries, and what this host has to say itself. That is told once: the caller sends it.
+// FleetSummariesTaken is what became of summaries, and what this host has to say itself. That is told once, except for prefixes known
+// as good: the caller sends it.
 type FleetSummariesTaken struct {
 	On      bool           `json:"on"` // whether failures are counted together (fleet.together)
 	Refused map[string]int `json:"refused"`

@@ -22,8 +22,9 @@ type floods struct {
 const maxFlooders = 1 << 16
 
 type flooder struct {
-	rate    bucket.Bucket
-	skipped uint64
+	rate      bucket.Bucket
+	summaries bucket.Bucket
+	skipped   uint64
 }
 
 // admit reports whether a message of a host is looked at.
@@ -46,6 +47,12 @@ func (f *floods) admit(host string, now time.Time) bool {
 		f.worst, f.skipped = host, h.skipped
 	}
 	return false
+}
+
+// admitSummary is admit for a summary of failures. Of one host no more are let through than a daemon takes, so that they do not fill the
+// queue that all hosts share.
+func (f *floods) admitSummary(host string, now time.Time) bool {
+	return f.admit(host, now) && f.hosts[host].summaries.Take(bucket.PerMinute(fleet.SummaryRate), now) == 0
 }
 
 // admitPage is admit for a page, which counts as all the messages that it may replace.

@@ -177,7 +177,7 @@ func (r *reader) live(ctx context.Context, m *nats.Msg) error {
 		case s.subject != hub.Subject && r.roster.Load().groups == nil: // its sender's keys are not known
 			r.behind = true
 		case fleet.IsSummary(s.subject):
-			if r.floods.admit(fleet.Sender(s.subject), time.Now()) && !r.isOwn(s.subject) {
+			if !r.isOwn(s.subject) && r.floods.admitSummary(fleet.Sender(s.subject), time.Now()) {
 				select {
 				case r.summaries <- s:
 				default: // addresses that fail again are reported again

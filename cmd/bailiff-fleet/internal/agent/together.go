@@ -16,7 +16,7 @@ import (
 )
 
 // maxSummaries is how many summaries of other hosts wait for the daemon. Further ones are dropped: an address that fails again is reported
-// again.
+// again. The reader bounds the share of each host.
 const maxSummaries = 4096
 
 // maxUnread is how many are kept unread until the daemon says whether to use them.
@@ -93,7 +93,7 @@ func (a *Agent) exchange(ctx context.Context, l []control.FleetSummary) bool {
 	}
 }
 
-// publishSummary sends this host's summary to the others. It is lost if the hub is away just then.
+// publishSummary sends this host's summary to the others. It is lost if the hub is away just then; the next ones name the good prefixes again.
 func (a *Agent) publishSummary(ctx context.Context, payload []byte) error {
 	ctx, end := a.link.during(ctx)
 	defer end()

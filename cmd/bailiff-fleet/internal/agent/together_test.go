@@ -190,3 +190,26 @@ func TestTogether(t *testing.T) {
 		t.Errorf("counted by %q and %q", a, b)
 	}
 }
+
+// TestSummaryShare: a host that sends more summaries than a daemon takes leaves room for those of others.
+func TestSummaryShare(t *testing.T) {
+	r := &reader{Agent: &Agent{Options: Options{Member: &hub.Member{Host: "a"}}, link: &link{}, summaries: make(chan stored, 1024)}}
+	r.roster.Store(&roster{groups: map[string]string{"a": "a", "b": "b", "c": "c"}})
+	for i := range 2000 {
+		m := &nats.Msg{Subject: republished + "count.c"}
+		if i == 1999 {
+			m.Subject = republished + "count.b"
+		}
+		if err := r.live(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(r.summaries)
+	got := map[string]int{}
+	for s := range r.summaries {
+		got[fleet.Sender(s.subject)]++
+	}
+	if got["b"] != 1 || got["c"] == 0 || got["c"] > 100 {
+		t.Errorf("waiting: %v", got)
+	}
+}

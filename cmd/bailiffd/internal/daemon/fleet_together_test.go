@@ -131,7 +131,7 @@ func TestTogether(t *testing.T) {
 	if n, err := b.client.Unban(ctx, "203.0.113.1", "", false); err != nil || n.Removed != 1 {
 		t.Errorf("%+v, %v", n, err)
 	}
-	if _, s := exchange(); s == nil || len(s.Good) != 1 || s.Good[0] != (prefix.OfAddr(netip.MustParseAddr("203.0.113.1"))) {
+	if _, s := exchange(); s == nil || len(s.Good) != 1+len(objection.Good) || s.Good[0] != (prefix.OfAddr(netip.MustParseAddr("203.0.113.1"))) {
 		t.Errorf("%+v", s)
 	}
 	b.holdsOfFleet(0)
