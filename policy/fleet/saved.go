@@ -183,7 +183,11 @@ func Restore(data []byte, r Rules, allowed *allow.List, now int64) (*Bans, error
 			return
 		}
 		h, err := b.hostNumber(n.Host, now)
-		if err != nil || b.find(x.key, h, n.Jail) != 0 || b.hosts[h].bans >= b.rules.MaxBans {
+		most := b.rules.MaxBans
+		if h == together {
+			most = maxJoint
+		}
+		if err != nil || b.find(x.key, h, n.Jail) != 0 || b.hosts[h].bans >= most {
 			return
 		}
 		to := &b.all[b.insert(x.key, h, n.Jail)]

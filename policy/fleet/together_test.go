@@ -109,6 +109,34 @@ func TestTogether(t *testing.T) {
 	}
 }
 
+// TestJointSaved: max_bans is the limit of a host's own bans. It does not apply to those for what was counted together, also at a restart.
+func TestJointSaved(t *testing.T) {
+	rules := house(3, Together{Hosts: 3, Failures: 6})
+	rules.MaxBans = 1
+	b := New(rules, nil)
+	addrs := []string{"198.51.100.7", "198.51.100.8"}
+	for h := range 3 {
+		for i, addr := range addrs {
+			b.mustCount(t, fmt.Sprint("h", h), told(noon+int64(i), addr, 1, 2, 3, 4), noon)
+		}
+		if _, _, err := b.Apply(news(fmt.Sprint("h", h), "203.0.113.1", noon, noon+hour), noon, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if l := b.overTime(noon, noon+minute); len(l) != 2 {
+		t.Fatalf("%+v", l)
+	}
+	again, err := Restore(b.Append(nil), rules, nil, noon+minute)
+	if err != nil || again.Len() != 5 || again.Together().Bans != 2 {
+		t.Fatalf("%d bans, %+v, %v", again.Len(), again.Together(), err)
+	}
+	for _, addr := range addrs {
+		if !again.Effect(keyOf(addr).Prefix(), noon+minute).Banned {
+			t.Errorf("%s is no longer banned", addr)
+		}
+	}
+}
+
 // TestNewestJoint: the newest bans, of how many hosts and groups.
 func TestNewestJoint(t *testing.T) {
 	rules := house(4, Together{Hosts: 2, Failures: 4})
