@@ -259,6 +259,9 @@ func (d *daemon) loop(ctx context.Context, hup <-chan os.Signal) {
 		case err := <-d.saver.done:
 			d.saver.finished(err)
 			d.memory.noteAlloc() // a large state is saved rarely: its buffer may be allocated after the quiet time
+		case err := <-d.others.done:
+			d.others.finished(err)
+			d.memory.noteAlloc()
 		case <-hup:
 			notify.Reloading("reloading")
 			if _, err := d.reload("SIGHUP"); err != nil {

@@ -36,11 +36,16 @@ const maxFleetFile = 256 << 20
 // otherHosts are the bans of other hosts and the file that keeps them. It belongs to the owner's goroutine.
 type otherHosts struct {
 	bans  *fleet.Bans
-	path  string
+	write func(data []byte) error // replaces the file
+	done  chan error              // the result of a write in the background
 	dirty bool
 	joint bool // joint bans (counted together) have changed: no host sends these again
-	saved time.Time
-	err   error                     // of the last save
+
+	saved  time.Time     // when the last save began
+	cost   time.Duration // of encoding then
+	saving bool          // in the background
+	err    error         // of the last save
+
 	tally fleet.Tally               // what bailiff-fleet sends to other hosts next
 	agent *control.FleetAgentStatus // latest from bailiff-fleet; nil: none yet
 
@@ -49,12 +54,14 @@ type otherHosts struct {
 
 // load reads the file. The daemon starts even after an error: bailiff-fleet passes the bans on again.
 func (o *otherHosts) load(dir string, r fleet.Rules, now time.Time) error {
-	o.path, o.saved = filepath.Join(dir, fleetName), now
+	path := filepath.Join(dir, fleetName)
+	o.write = func(data []byte) error { return atomicfile.Write(path, data, stateMode) }
+	o.done, o.saved = make(chan error, 1), now
 	o.bans = fleet.New(r, nil)
 	if !r.Some() {
 		return nil
 	}
-	data, err := atomicfile.Read(o.path, maxFleetFile, 0)
+	data, err := atomicfile.Read(path, maxFleetFile, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -65,22 +72,49 @@ func (o *otherHosts) load(dir string, r fleet.Rules, now time.Time) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("the bans of other hosts cannot be read from %s: %w", o.path, err)
+	return fmt.Errorf("the bans of other hosts cannot be read from %s: %w", path, err)
 }
 
-// save writes the file if it is time, or at once.
-func (o *otherHosts) save(now time.Time, atOnce bool) {
+// saveIfDue starts to write the file in the background if something has changed and it is time. One write runs at a time, so an older
+// content never replaces a newer one.
+func (o *otherHosts) saveIfDue(now time.Time) {
 	wait := fleetSave
 	if o.joint {
 		wait = saveBans
 	}
-	if !o.dirty && !o.joint || !atOnce && now.Sub(o.saved) < wait {
+	if o.saving || !o.dirty && !o.joint || now.Sub(o.saved) < max(wait, saveShare*o.cost) {
 		return
 	}
-	o.saved = now
-	if o.err = atomicfile.Write(o.path, o.bans.Append(nil), stateMode); o.err == nil {
-		o.dirty, o.joint = false, false
+	o.saved, o.saving = now, true
+	data := o.snapshot()
+	go func() { o.done <- o.write(data) }()
+}
+
+// saveSoon makes the next saveIfDue write the file.
+func (o *otherHosts) saveSoon() { o.joint, o.saved = true, time.Time{} }
+
+// saveNow writes what has changed, and returns when it is written. It ends the daemon's work.
+func (o *otherHosts) saveNow() {
+	if o.saving {
+		o.finished(<-o.done)
 	}
+	if o.dirty || o.joint {
+		o.finished(o.write(o.snapshot()))
+	}
+}
+
+// snapshot returns what the file shall contain.
+func (o *otherHosts) snapshot() []byte {
+	begin := time.Now()
+	data := o.bans.Append(nil)
+	o.cost, o.dirty, o.joint = time.Since(begin), false, false
+	return data
+}
+
+// finished takes the result of a write.
+func (o *otherHosts) finished(err error) {
+	o.saving, o.err = false, err
+	o.joint = o.joint || err != nil
 }
 
 // tick removes expired bans and saves the rest.
@@ -88,7 +122,7 @@ func (o *otherHosts) tick(now time.Time) {
 	if o.bans.Expire(now.UnixMicro()) > 0 {
 		o.dirty = true
 	}
-	o.save(now, false)
+	o.saveIfDue(now)
 }
 
 // configureFleet applies new rules or a new allow list.
@@ -185,7 +219,7 @@ func (a *controlAPI) ApplyFleet(ctx context.Context, news []fleet.News, live boo
 	return r, nil
 }
 
-// SetFleetHosts sets the hosts of the fleet's roster. They are saved, so they stay set across restarts.
+// SetFleetHosts sets the hosts of the fleet's roster. They are saved next, so they stay set across restarts.
 func (a *controlAPI) SetFleetHosts(ctx context.Context, r fleet.Roster) (s *control.FleetHostsSet, err error) {
 	var refused error
 	err = a.do(ctx, func() {
@@ -197,8 +231,8 @@ func (a *controlAPI) SetFleetHosts(ctx context.Context, r fleet.Roster) (s *cont
 			if d.conf.Fleet.Roster && !slices.Equal(allowed, r.Allow) {
 				d.refreshAllow(now)
 			}
-			d.others.dirty = true
-			d.others.save(now, true)
+			d.others.saveSoon()
+			d.others.saveIfDue(now)
 		}
 		have := d.others.bans.Roster()
 		s = &control.FleetHostsSet{Used: d.conf.Fleet.Roster, Fleet: have.Fleet, Serial: have.Serial, Hosts: len(have.Hosts)}

@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"bailiff/journal/audit"
+	"bailiff/policy/fleet"
 	"bailiff/units/control"
 )
 
@@ -199,6 +202,89 @@ func TestFleetClashes(t *testing.T) {
 	}
 	if told["web1"] < 1 || told["web1"] > 2*clashLimit.Size || told["web2"] != 1 {
 		t.Errorf("audit entries of hosts: %v", told)
+	}
+}
+
+// TestFleetFileBlocks: a disk that hangs while the bans of other hosts are written does not hold up the daemon. The writes keep their order,
+// and the last one is awaited.
+func TestFleetFileBlocks(t *testing.T) {
+	var o otherHosts
+	now := time.Now()
+	if err := o.load(t.TempDir(), fleet.Rules{Hosts: map[string]string{"web1": "a"}}, now); err != nil {
+		t.Fatal(err)
+	}
+	begun, disk := make(chan []byte, 4), make(chan error)
+	o.write = func(data []byte) error {
+		begun <- data
+		return <-disk
+	}
+	ban := func(addr string) {
+		t.Helper()
+		n := fleet.News{Host: "web1", Prefix: netip.MustParsePrefix(addr), Jail: "sshd", Since: now.UnixMicro(), Until: now.Add(time.Hour).UnixMicro()}
+		if _, _, err := o.bans.Apply(n, now.UnixMicro(), false); err != nil {
+			t.Fatal(err)
+		}
+		o.joint = true
+	}
+	returns := func(what string, f func()) {
+		t.Helper()
+		done := make(chan struct{})
+		go func() {
+			f()
+			close(done)
+		}()
+		select {
+		case <-done:
+		case <-time.After(time.Minute):
+			t.Fatal(what, "waits for the disk")
+		}
+	}
+	ban("203.0.113.1/32")
+	first := o.bans.Append(nil)
+	returns("a tick", func() { o.tick(now.Add(saveBans)) })
+	if got := <-begun; !bytes.Equal(got, first) {
+		t.Errorf("%q is written, not %q", got, first)
+	}
+	ban("203.0.113.2/32")
+	returns("a second tick", func() { o.tick(now.Add(10 * fleetSave)) })
+	if len(begun) != 0 {
+		t.Error("a second write has begun before the first has ended")
+	}
+	end := make(chan struct{})
+	go func() {
+		o.saveNow()
+		close(end)
+	}()
+	disk <- errors.New("disk full")
+	if got := <-begun; !bytes.Equal(got, o.bans.Append(nil)) || bytes.Equal(got, first) {
+		t.Errorf("%q is written last", got)
+	}
+	select {
+	case <-end:
+		t.Error("the end does not wait for the last write")
+	default:
+	}
+	disk <- nil
+	<-end
+	if o.err != nil || o.dirty || o.joint || len(begun) != 0 {
+		t.Errorf("%+v", o)
+	}
+
+	// What could not be written is written again.
+	ban("203.0.113.3/32")
+	o.tick(now.Add(20 * fleetSave))
+	<-begun
+	disk <- errors.New("disk full")
+	if o.finished(<-o.done); o.err == nil {
+		t.Error("no error")
+	}
+	o.tick(now.Add(30 * fleetSave))
+	if got := <-begun; !bytes.Equal(got, o.bans.Append(nil)) {
+		t.Errorf("%q is written", got)
+	}
+	disk <- nil
+	if o.finished(<-o.done); o.err != nil {
+		t.Error(o.err)
 	}
 }
 

@@ -37,7 +37,7 @@ func (d *daemon) stop(srv *control.Server, cancel context.CancelFunc, firewallDo
 	if d.saver.dirtyBans || saveErr != nil { // a call was answered meanwhile
 		saveErr = d.saver.saveNow()
 	}
-	d.others.save(began, true)
+	d.others.saveNow()
 	d.firewall.worker.finish()
 	ended := d.drain(firewallDone, began.Add(stopFirewall))
 	cancel()
