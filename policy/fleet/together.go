@@ -65,7 +65,7 @@ const (
 
 	maxSums   = 200_000 // prefixes
 	maxOfHost = 40_000  // failures that are kept of one host
-	maxOfSum  = 256     // failures that are kept of one prefix
+	maxOfSum  = 256     // failures that are kept of one prefix, beyond those that a ban needs
 	maxJoint  = 100_000 // bans
 	maxVetoes = 5_000   // prefixes that one host may declare as good at a time
 	maxListed = 20      // hosts that `bailiff why` names
@@ -250,30 +250,52 @@ func (b *Bans) see(h uint16, x *Seen, now int64) bool {
 	return true
 }
 
-// add keeps a failure, and forgets the oldest of its host, or of all, if there are too many.
+// add keeps a failure, and forgets one if there are too many: the oldest of its host; if there are too many of all hosts, the oldest of
+// those that count for nothing, since their hosts have failures beyond their share, or else the oldest. So what is kept of an attacker
+// who fails on enough hosts leads to a ban, however often each host sees it.
 func (b *Bans) add(s *sum, f seen) {
-	of, oldest, oldestOf := 0, -1, -1
+	t := &b.rules.Together
+	of, oldestOf := 0, -1
 	for i := range s.seen {
-		if oldest < 0 || s.seen[i].at < s.seen[oldest].at {
-			oldest = i
-		}
 		if s.seen[i].host == f.host {
 			if of++; oldestOf < 0 || s.seen[i].at < s.seen[oldestOf].at {
 				oldestOf = i
 			}
 		}
 	}
+	full := len(s.seen) >= maxOfSum+t.Hosts*t.share()
 	switch {
-	case of >= MaxSeen:
+	case of >= MaxSeen || full && of >= t.share():
 		s.seen[oldestOf] = f
-	case len(s.seen) >= maxOfSum:
-		b.counted[s.seen[oldest].host].seen--
-		s.seen[oldest] = f
+	case full:
+		i := s.least(t.share())
+		b.counted[s.seen[i].host].seen--
+		s.seen[i] = f
 		b.counted[f.host].seen++
 	default:
 		s.seen = append(s.seen, f)
 		b.counted[f.host].seen++
 	}
+}
+
+// least returns the index of the failure that can be forgotten first.
+func (s *sum) least(share int) int {
+	of := make(map[uint16]int)
+	for i := range s.seen {
+		of[s.seen[i].host]++
+	}
+	least := 0
+	for i := range s.seen {
+		f, l := &s.seen[i], &s.seen[least]
+		if spare := of[f.host] > share; spare != (of[l.host] > share) {
+			if spare {
+				least = i
+			}
+		} else if f.at < l.at {
+			least = i
+		}
+	}
+	return least
 }
 
 // verdict is what is counted of a prefix within the window.
@@ -302,16 +324,17 @@ func (v *verdict) numbers() (l []uint16) {
 func (b *Bans) judge(s *sum, now int64) (v verdict) {
 	t := &b.rules.Together
 	oldest := uint32(max(now-t.Within.Microseconds(), 0) / second)
-	groups := make(map[string]bool)
+	groups, index := make(map[string]bool), make(map[uint16]int)
 	var codes []uint32 // of accounts, by host
 	for _, f := range s.seen {
 		group, ok := b.rules.Hosts[b.hosts[f.host].name]
 		if f.at <= oldest || !ok {
 			continue
 		}
-		i := slices.IndexFunc(v.hosts, func(c hostCount) bool { return c.host == f.host })
-		if i < 0 {
+		i, known := index[f.host]
+		if !known {
 			i = len(v.hosts)
+			index[f.host] = i
 			v.hosts, codes = append(v.hosts, hostCount{host: f.host}), append(codes, 0)
 			groups[group] = true
 		}
@@ -322,16 +345,14 @@ func (b *Bans) judge(s *sum, now int64) (v verdict) {
 		codes[i] |= 1 << f.account
 	}
 	v.groups = len(groups)
-	for leave := range codes {
-		var others uint32
-		for i, c := range codes {
-			if i != leave {
-				others |= c
-			}
-		}
-		if n := bits.OnesCount32(others); leave == 0 || n < v.accounts {
-			v.accounts = n
-		}
+	var all, shared uint32 // of any host, and of more than one
+	for _, c := range codes {
+		shared |= all & c
+		all |= c
+	}
+	v.accounts = bits.OnesCount32(all)
+	for _, c := range codes { // without this host
+		v.accounts = min(v.accounts, bits.OnesCount32(all&^c|shared))
 	}
 	v.enough = len(v.hosts) >= t.Hosts && v.groups >= b.rules.Votes && v.failures >= t.Failures && v.accounts >= t.Accounts
 	return v

@@ -392,6 +392,47 @@ func TestPreventedOnce(t *testing.T) {
 	}
 }
 
+// TestTogetherMany: an attacker of very many hosts is banned, however often each host sees a failure, and memory stays bounded.
+func TestTogetherMany(t *testing.T) {
+	const addr = "198.51.100.7"
+	for _, c := range []struct {
+		Together
+		on, each int // failures on hosts
+		banned   bool
+	}{
+		{Together{Hosts: 100, Failures: 100}, 200, 4, true},
+		{Together{Hosts: 100, Failures: 400}, 200, 4, true},
+		{Together{Hosts: 100, Failures: 400}, 200, 1, false},
+		{Together{Hosts: 100, Failures: 100}, 99, 4, false},
+		{Together{Hosts: 1000, Failures: 4000}, 1000, 4, true},
+		{Together{Hosts: 1000, Failures: 1500}, 1000, 2, true},
+		{Together{Hosts: 300, Failures: 300}, 300, 1, true},
+		{Together{Hosts: 10, Failures: 20, Accounts: 33}, 2000, 4, false}, // there are 32 codes of accounts
+	} {
+		b := New(house(2000, c.Together), nil)
+		for h := range c.on {
+			var accounts []uint8
+			for i := range c.each {
+				accounts = append(accounts, uint8((h+i)%accountCodes))
+			}
+			b.mustCount(t, fmt.Sprint("h", h), told(noon+int64(h), addr, accounts...), noon+int64(h))
+		}
+		if n := len(b.of[keyOf(addr)].seen); n > maxOfSum+c.Hosts*MaxSeen {
+			t.Errorf("%+v: %d failures are kept", c, n)
+		}
+		kept := 0
+		for i := range b.counted {
+			kept += b.counted[i].seen
+		}
+		if n := len(b.of[keyOf(addr)].seen); kept != n {
+			t.Errorf("%+v: %d failures are kept, %d counted", c, n, kept)
+		}
+		if l := b.overTime(noon, noon+minute); len(l) > 1 || len(l) == 1 != c.banned {
+			t.Errorf("%+v: %d decisions", c, len(l))
+		}
+	}
+}
+
 // TestTogetherModel compares decisions over random histories with a model that keeps everything and counts anew each time.
 func TestTogetherModel(t *testing.T) {
 	type failure struct {
