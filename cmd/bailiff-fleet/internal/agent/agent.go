@@ -69,6 +69,7 @@ type Agent struct {
 	countEvery   time.Duration // fleet.SummaryInterval, except in tests
 	laterAt      time.Time     // when everything is read again: see readLater
 	laterWait    time.Duration
+	reloaded     time.Time // when the daemon was reloaded, as it said at the start of its events; of the follower
 
 	readErr, daemonErr, applyErr, rosterErr, hubBanned, countErr, storeErr fault
 }

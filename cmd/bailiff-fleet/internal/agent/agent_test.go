@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -43,6 +44,8 @@ type fakeDaemon struct {
 	serial uint64 // of the roster
 	posted int
 	stop   func()
+
+	reloaded *time.Time
 }
 
 func newDaemon(t *testing.T, r fleet.Rules) *fakeDaemon {
@@ -79,7 +82,11 @@ func (d *fakeDaemon) end() {
 	}
 }
 
-func (d *fakeDaemon) Status(context.Context) (*control.Status, error) { return &control.Status{}, nil }
+func (d *fakeDaemon) Status(context.Context) (*control.Status, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return &control.Status{Reloaded: d.reloaded}, nil
+}
 
 func (d *fakeDaemon) Bans(_ context.Context, q control.BanQuery, _ netip.Prefix) (*control.BanList, error) {
 	d.mu.Lock()
@@ -859,6 +866,49 @@ func TestTooFast(t *testing.T) {
 	defer b.mu.Unlock()
 	if b.others.Hosts()[0].Refused[fleet.ErrTooFast.Error()] == 0 {
 		t.Error("nothing was refused")
+	}
+}
+
+// lone returns an agent that is not connected.
+func lone(d *fakeDaemon) *Agent {
+	m := &hub.Member{Version: 1, Fleet: "test", Host: "a", Group: "a", Key: hub.Key(make([]byte, ed25519.SeedSize))}
+	return New(Options{Member: m, Daemon: control.Dial(d.path), Log: func(string) {}})
+}
+
+// TestReloadMissed: if the event that the daemon was reloaded is lost in a flood, everything is read again all the same, since it may accept
+// now what it refused before. Without a reload a flood changes nothing.
+func TestReloadMissed(t *testing.T) {
+	d := newDaemon(t, rules())
+	a := lone(d)
+	go a.follow(t.Context())
+	starts := func() (reread bool) {
+		t.Helper()
+		select {
+		case <-a.changes:
+		case <-time.After(time.Minute):
+			t.Fatal("the daemon is not followed")
+		}
+		select {
+		case <-a.reread:
+			return true
+		default:
+			return false
+		}
+	}
+	if !starts() {
+		t.Error("not read at the start")
+	}
+	reloaded := time.Now()
+	for i, want := range []bool{false, true, false} {
+		d.mu.Lock()
+		if want {
+			d.reloaded = &reloaded
+		}
+		d.send(control.Event{Kind: "missed", Missed: 7})
+		d.mu.Unlock()
+		if starts() != want {
+			t.Errorf("flood %d: read again: %v", i, !want)
+		}
 	}
 }
 

@@ -69,8 +69,9 @@ func (a *Agent) followOnce(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type all struct {
-		bans map[ownKey]ownBan
-		err  error
+		bans     map[ownKey]ownBan
+		reloaded time.Time
+		err      error
 	}
 	read := make(chan all, 1)
 	events := make(chan *control.Event, maxQueue)
@@ -79,9 +80,13 @@ func (a *Agent) followOnce(ctx context.Context) error {
 		end <- a.Daemon.QuietEvents(ctx, func(e *control.Event) error {
 			switch e.Kind {
 			case "status":
+				var reloaded time.Time
+				if e.Status != nil && e.Status.Reloaded != nil {
+					reloaded = *e.Status.Reloaded
+				}
 				go func() {
 					m, err := a.bansInForce(ctx)
-					read <- all{m, err}
+					read <- all{m, reloaded, err}
 				}()
 			case "ban", "extend", "unban":
 				select {
@@ -114,11 +119,15 @@ func (a *Agent) followOnce(ctx context.Context) error {
 		return first.err
 	}
 	a.daemonErr.set(nil)
-	if !a.daemonUp.Load() { // it may have lost what it had
+	switch {
+	case !a.daemonUp.Load(): // it may have lost what it had
 		signal(a.newRoster) // first: messages wait in the applier
 		a.daemonUp.Store(true)
 		signal(a.reread)
+	case !first.reloaded.Equal(a.reloaded): // the event may be among those that were missed
+		signal(a.reread)
 	}
+	a.reloaded = first.reloaded
 	select {
 	case a.changes <- ownChange{all: first.bans}:
 	case <-ctx.Done():
