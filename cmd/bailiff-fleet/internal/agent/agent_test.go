@@ -915,9 +915,8 @@ func TestReloadMissed(t *testing.T) {
 // TestOldEvents: the daemon's restart, or a flood, ends the stream of events. An event before that which the publisher has not handled yet
 // does not bring back a ban that has been lifted since, as the list of bans that is read afterwards says.
 func TestOldEvents(t *testing.T) {
-	h := newHub(t, "a")
 	d := newDaemon(t, rules())
-	a := New(Options{Member: h.members["a"], Daemon: control.Dial(d.path), Log: func(string) {}})
+	a := lone(d)
 	p := &publisher{Agent: a, own: newOwn("a"), sent: make(map[ownKey]sentNews), lostWait: lostAfter}
 	go a.follow(t.Context())
 	publish := func(until func() error) {
