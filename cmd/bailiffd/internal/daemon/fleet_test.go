@@ -398,3 +398,20 @@ func TestFleetAgent(t *testing.T) {
 		})
 	}
 }
+
+// TestFleetLeft: after this host has left its fleet, nothing is expected of bailiff-fleet any more. A reload within a fleet changes nothing.
+func TestFleetLeft(t *testing.T) {
+	b := newBench(t)
+	const member = "jails: {sshd: {}}\nfleet: {hosts: roster}\n"
+	b.configure(member)
+	b.start()
+	b.did(b.client.SetFleetAgent(t.Context(), control.FleetAgent{Hub: "tls://hub:4222", Since: time.Now()}))
+	b.reload(member)
+	if s, err := b.client.Fleet(t.Context()); err != nil || s.Agent == nil {
+		t.Errorf("%+v, %v", s, err)
+	}
+	b.reload("jails: {sshd: {}}\n")
+	if s, err := b.client.Fleet(t.Context()); err != nil || s.Agent != nil {
+		t.Errorf("bailiff-fleet is still expected to report: %+v, %v", s, err)
+	}
+}

@@ -26,6 +26,9 @@ func (d *daemon) reload(by string) (*control.Reloaded, error) {
 	}
 	d.conf, d.configErr, d.reloaded = c, "", time.Now()
 	d.reporter.configure(c)
+	if !c.Fleet.Some() { // this host has left its fleet; a bailiff-fleet that runs reports again
+		d.others.agent = nil
+	}
 	d.firewall.configure(c.Firewall, be, why, s)
 	d.liftOrphans()
 	d.followOperators(d.reloaded, uint64(d.reloaded.UnixMicro()))
