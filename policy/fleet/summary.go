@@ -16,7 +16,7 @@ import (
 // Summary is a host's report on addresses that have failed there since its last summary and that it neither banned nor excused. It contains
 // no account names: see AccountCode.
 type Summary struct {
-	At   int64 // when it was made; greater with each summary of a host
+	At   int64 // when it was made; greater with each summary of a host, unless its clock was set back by more than MaxAhead
 	Seen []Seen
 	Good []prefix.Key // prefixes that this host trusts: somebody logged in from there, or they are allowed
 }
@@ -221,6 +221,9 @@ func (t *Tally) Good(k prefix.Key, now int64, within time.Duration) {
 // Take returns the next summary; nil if it would be empty. What does not fit waits for the following one. skip reports which prefixes must
 // no longer be counted, for example because they are banned by now.
 func (t *Tally) Take(now int64, within time.Duration, skip func(prefix.Key) bool) *Summary {
+	if t.last > now+MaxAhead.Microseconds() { // the clock was set back, and nobody has accepted that summary
+		t.last = 0
+	}
 	s := &Summary{At: max(now, t.last+1)}
 	room := MaxSummary - 64
 	for len(t.good) > 0 && room > MaxSummary/2 {

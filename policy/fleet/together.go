@@ -141,6 +141,9 @@ func (b *Bans) Count(name string, s *Summary, now int64) (changes []Change, err 
 		b.counted = append(b.counted, counts{})
 	}
 	c := &b.counted[h]
+	if c.last > now+MaxAhead.Microseconds() { // this host's clock was set back
+		c.last = 0
+	}
 	switch {
 	case s.At <= c.last:
 		err = ErrOld
@@ -467,7 +470,11 @@ func (b *Bans) expireSums(now int64) {
 			delete(b.of, k)
 		}
 	}
+	longest := now + b.rules.Together.Within.Microseconds()
 	for k, l := range b.good {
+		for i := range l {
+			l[i].until = min(l[i].until, longest) // a clock that was set back
+		}
 		l = slices.DeleteFunc(l, func(w word) bool {
 			gone := w.until <= now
 			if gone {

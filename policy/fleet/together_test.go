@@ -664,6 +664,37 @@ func TestTallyGood(t *testing.T) {
 	}
 }
 
+// TestSummaryClock: after a host's clock was ahead, its summaries count again at once, on other hosts and on itself, however far it was. What
+// it knew as good then is not good for longer than else.
+func TestSummaryClock(t *testing.T) {
+	const addr = "198.51.100.7"
+	none := func(prefix.Key) bool { return false }
+	for _, ahead := range []int64{hour, 3 * hour, 365 * day} {
+		own, other := New(house(2, Together{Hosts: 2, Failures: 2}), nil), New(house(2, Together{Hosts: 2, Failures: 2}), nil)
+		var y Tally
+		y.Good(keyOf(addr), noon+ahead, time.Hour)
+		s := y.Take(noon+ahead, time.Hour, none)
+		own.mustCount(t, "h0", s, noon+ahead)
+		if _, err := other.Count("h0", s, noon); ahead <= MaxAhead.Microseconds() != (err == nil) {
+			t.Errorf("%v ahead: %v", time.Duration(ahead)*time.Microsecond, err)
+		}
+		for i := range int64(3) {
+			now := noon + minute + i*SummaryInterval.Microseconds()
+			y.Add(netip.MustParseAddr("203.0.113.1"), "sshd", 1, SeenFailure{At: now})
+			s := y.Take(now, time.Hour, none)
+			for name, b := range map[string]*Bans{"itself": own, "another": other} {
+				if _, err := b.Count("h0", s, now); err != nil {
+					t.Errorf("%v ahead, then %s: %v", time.Duration(ahead)*time.Microsecond, name, err)
+				}
+			}
+		}
+		own.Expire(noon + 5*minute)
+		if own.Expire(noon + 70*minute); own.Together().Good != 0 || own.counted[own.hostNo["h0"]].vetoes != 0 {
+			t.Errorf("%v ahead: still good: %v", time.Duration(ahead)*time.Microsecond, own.vetoes(keyOf(addr), noon+70*minute))
+		}
+	}
+}
+
 // TestSummarySigned: only the host that the subject names can sign a summary, and no other message passes for one.
 func TestSummarySigned(t *testing.T) {
 	pub, key, _ := ed25519.GenerateKey(nil)
