@@ -66,7 +66,7 @@ func (d *Dispatcher) read(ctx context.Context) error {
 	h := &banReader{d: d}
 	defer h.close()
 	var rebuild uint64
-	if err := d.call(ctx, func() { h.pos, rebuild, h.set = d.pos, d.q.rebuild, d.set }); err != nil {
+	if err := d.call(ctx, func() { h.pos, rebuild, h.set, h.caughtUp = d.pos, d.q.rebuild, d.set, d.caughtUp }); err != nil {
 		return err
 	}
 	if rebuild != 0 {
@@ -96,6 +96,7 @@ func (d *Dispatcher) read(ctx context.Context) error {
 		if !end {
 			continue
 		}
+		h.caughtUp = true
 		h.closeBuilder()
 		problems := h.stream.Problems()
 		if err := d.call(ctx, func() {
@@ -327,11 +328,12 @@ func (h *banReader) catchUp(ctx context.Context, dest *config.Destination, stop 
 
 // banReader reads bans from the journal and builds their reports. It is not safe for concurrent use.
 type banReader struct {
-	d       *Dispatcher
-	stream  *journal.Reader
-	set     *configuration
-	pos     position
-	builder *builder
+	d        *Dispatcher
+	stream   *journal.Reader
+	set      *configuration
+	pos      position
+	caughtUp bool // the end of the journal was reached once: what is read now was written after New
+	builder  *builder
 }
 
 func (h *banReader) close() {
@@ -411,8 +413,9 @@ func (h *banReader) batch(dest *config.Destination, stop *journal.Position) (ban
 		h.pos = position{h.stream.Position().String(), entry.Realtime}
 		switch kind, _ := audit.KindOf(string(entry.Field(0))); kind {
 		case audit.KindReload, audit.KindStart:
-			// New has loaded a configuration at least as new as that of an earlier entry.
-			if dest == nil && entry.Realtime > uint64(h.d.began.UnixMicro()) {
+			// New has loaded a configuration at least as new as that of an earlier entry. If the clock was set back, later entries have
+			// earlier times, too.
+			if dest == nil && (h.caughtUp || entry.Realtime > uint64(h.d.began.UnixMicro())) {
 				return bans, true, false
 			}
 		default:
