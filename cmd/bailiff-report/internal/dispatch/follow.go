@@ -33,10 +33,11 @@ type builtReport struct {
 
 // intake asks the dispatcher to take reports into the queue and to record that the journal was read up to pos.
 type intake struct {
-	only string // destination whose bans waited in the journal; "": all
+	set  *configuration // that the reports were chosen for
+	only string         // destination whose bans waited in the journal; "": all
 	pos  position
 	bans []builtReport
-	done chan bool // gets a value when it is on the disk; false: there is no more room for that destination
+	done chan bool // gets a value when it is on the disk; false: another configuration is in effect, or there is no more room for that destination
 }
 
 // follow reads bans from the journal until ctx ends. Errors are reported and tried again.
@@ -61,7 +62,7 @@ func (d *Dispatcher) follow(ctx context.Context) {
 	}
 }
 
-// read follows the journal until an error.
+// read follows the journal until an error, or until another configuration is in effect than the bans read were chosen for.
 func (d *Dispatcher) read(ctx context.Context) error {
 	h := &banReader{d: d}
 	defer h.close()
@@ -83,7 +84,7 @@ func (d *Dispatcher) read(ctx context.Context) error {
 	}
 	for {
 		bans, reload, end := h.batch(nil, nil)
-		if ok, err := d.take(ctx, &intake{pos: h.pos, bans: bans}); err != nil || !ok {
+		if ok, err := d.take(ctx, &intake{set: h.set, pos: h.pos, bans: bans}); err != nil || !ok {
 			return err
 		}
 		if reload {
@@ -119,13 +120,18 @@ func (d *Dispatcher) read(ctx context.Context) error {
 	}
 }
 
-// take passes an intake to the dispatcher and returns when it is done, which may take until there is room.
+// take passes an intake to the dispatcher and returns when it is done, which may take until there is room. ok is as in intake.done.
 func (d *Dispatcher) take(ctx context.Context, in *intake) (ok bool, err error) {
 	if len(in.bans) == 0 && in.only == "" {
 		if in.pos == (position{}) {
 			return true, nil
 		}
-		return true, d.call(ctx, func() { d.pos = in.pos })
+		err := d.call(ctx, func() {
+			if ok = in.set == d.set; ok {
+				d.pos = in.pos
+			}
+		})
+		return ok, err
 	}
 	in.done = make(chan bool, 1)
 	if err := d.call(ctx, func() { d.intakes = append(d.intakes, in) }); err != nil {
@@ -163,7 +169,7 @@ func (d *Dispatcher) admitIntakes(now time.Time) {
 		}
 		d.roomAgain()
 		d.intakes = d.intakes[1:]
-		ok := d.admit(in)
+		ok := in.set == d.set && d.admit(in) // otherwise it may lack bans that are wanted now: they are read again
 		d.afterCommit(func() { in.done <- ok })
 	}
 }
@@ -305,7 +311,8 @@ func (d *Dispatcher) caught(name string, stop position, ok bool, err error) {
 	}
 }
 
-// catchUp reads bans for one destination, up to where the others are. ok is false if there was no room for all.
+// catchUp reads bans for one destination, up to where the others are. ok is false if there was no room for all, or if another
+// configuration is in effect.
 func (h *banReader) catchUp(ctx context.Context, dest *config.Destination, stop position) (ok bool, err error) {
 	defer h.close()
 	if err := h.open(false); err != nil {
@@ -320,7 +327,7 @@ func (h *banReader) catchUp(ctx context.Context, dest *config.Destination, stop 
 		if end {
 			h.pos = stop
 		}
-		if ok, err := h.d.take(ctx, &intake{only: dest.Name, pos: h.pos, bans: bans}); err != nil || !ok || end {
+		if ok, err := h.d.take(ctx, &intake{set: h.set, only: dest.Name, pos: h.pos, bans: bans}); err != nil || !ok || end {
 			return ok, err
 		}
 	}

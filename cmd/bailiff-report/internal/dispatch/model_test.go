@@ -57,6 +57,7 @@ type history struct {
 type job struct{ work func() }
 
 type catcher struct {
+	set      *configuration
 	conf     *config.Destination
 	at, stop position
 	in       *intake
@@ -208,8 +209,8 @@ func (h *history) start() {
 	d.spawn = func(f func()) { h.jobs = append(h.jobs, job{f}) }
 	d.post = func(f func()) { h.events = append(h.events, f) }
 	d.probe = h.probe
-	d.startCatchUp = func(_ *configuration, conf *config.Destination, from, stop position) {
-		h.catchers = append(h.catchers, &catcher{conf: conf, at: from, stop: stop})
+	d.startCatchUp = func(set *configuration, conf *config.Destination, from, stop position) {
+		h.catchers = append(h.catchers, &catcher{set: set, conf: conf, at: from, stop: stop})
 	}
 	if d.q.rebuild != 0 {
 		known := map[string]int64{}
@@ -276,7 +277,7 @@ func (h *history) read() {
 	if from == to {
 		return
 	}
-	h.main = &intake{pos: posOf(to), bans: h.entries(from, to), done: make(chan bool, 1)}
+	h.main = &intake{set: h.d.set, pos: posOf(to), bans: h.entries(from, to), done: make(chan bool, 1)}
 	in := h.main
 	h.events = append(h.events, func() { h.d.intakes = append(h.d.intakes, in) })
 }
@@ -302,7 +303,7 @@ func (h *history) catch(i int) {
 	}
 	from := index(c.at)
 	to := min(index(c.stop), from+1+h.r.IntN(4))
-	c.in = &intake{only: c.conf.Name, pos: posOf(to), bans: h.entries(from, max(from, to)), done: make(chan bool, 1)}
+	c.in = &intake{set: c.set, only: c.conf.Name, pos: posOf(to), bans: h.entries(from, max(from, to)), done: make(chan bool, 1)}
 	if to <= from {
 		c.in.pos = c.stop
 	}
