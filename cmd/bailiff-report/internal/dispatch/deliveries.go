@@ -127,14 +127,29 @@ func (d *Dispatcher) serve(x *destination, now time.Time, busy bool) (at time.Ti
 	if len(x.waiting) == 0 {
 		return at
 	}
-	if it := x.waiting[0]; it.notBefore.After(now) {
+	it := x.waiting[0]
+	switch {
+	case it.notBefore.After(now):
 		if at.IsZero() || it.notBefore.Before(at) {
 			at = it.notBefore
 		}
 		return at
-	} else {
-		return d.start(x, it.key, it.reports, it)
+	case len(it.reports) > 1 && oneByOne(&x.ep.conf): // composed by an earlier version, or for another type
+		d.split(it)
+		return now
 	}
+	return d.start(x, it.key, it.reports, it)
+}
+
+// split replaces a digest by a delivery of each report.
+func (d *Dispatcher) split(it *delivery) {
+	x := it.dest
+	for _, rp := range it.reports {
+		key := itemKey(rp.Key, x.name)
+		d.q.write(kindDelivery, recDelivery{Dest: x.name, Key: key, State: waiting, Reports: []string{rp.Key}, Since: it.since, Time: d.o.Now().UnixMicro()}, nil)
+		x.all[key].created = it.created
+	}
+	d.change(it, dropped, nil)
 }
 
 // digest returns the reports of an hour or a day that is over.
@@ -150,6 +165,9 @@ func (x *destination) digest(now time.Time) (reports []*queuedReport) {
 		return nil
 	}
 	limit, size := maxDigest, int64(0)
+	if oneByOne(&x.ep.conf) {
+		limit = 1
+	}
 	if x.ep.conf.Quota > 0 {
 		limit = min(limit, x.ep.conf.Quota-x.sentLately(now))
 	}

@@ -251,6 +251,9 @@ func keysOf(reports []*queuedReport) []string {
 	return keys
 }
 
+// oneByOne reports whether a destination gets the reports of a digest one at a time.
+func oneByOne(d *config.Destination) bool { return d.Type == config.TypeBlocklist }
+
 // needsLookup reports whether reports to a destination contain the answer of the registries.
 func needsLookup(d *config.Destination) bool {
 	return d.Type == config.TypeMail && slices.Contains(d.Include, config.IncludeWhois) || d.Type == config.TypeXARF

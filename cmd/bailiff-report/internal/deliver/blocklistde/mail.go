@@ -1,10 +1,8 @@
 package blocklistde
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 
 	"bailiff/cmd/bailiff-report/internal/deliver"
 	delivermail "bailiff/cmd/bailiff-report/internal/deliver/mail"
@@ -35,61 +33,38 @@ func newMail(d *config.Destination, env deliver.Env) (deliver.Destination, error
 	return &asMail{d, env, m, layout}, nil
 }
 
-// single returns an item of one report, with a key of its own if the item has several.
-func single(item *report.Item, i int, t pair, of int) *report.Item {
-	one := *item
-	one.Reports, one.Digest = []*report.Report{t.entry.asReport(t.report)}, false
-	if of > 1 {
-		one.Key = fmt.Sprintf("%s.%d", item.Key, i+1)
-	}
-	return &one
-}
-
-func (d *asMail) mail(one *report.Item) ([]byte, error) {
-	return delivermail.Compose(one, &d.layout, &delivermail.Envelope{Host: d.env.Host, Sender: d.env.Config.Sender, Agent: d.env.Agent, Time: d.env.Now()})
-}
-
-// Deliver sends the item's mails.
-func (d *asMail) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
-	all, skipped, err := composeAll(item, d.Destination)
-	if err != nil {
-		return report.Receipt{}, err
-	}
-	return sendAll(all, skipped, func(i int, t pair) (report.Receipt, error) {
-		msg, err := d.mail(single(item, i, t, len(all)))
-		if err != nil {
-			return report.Receipt{}, &report.Refused{Err: err}
-		}
-		return d.mailer.Send(ctx, d.To, msg)
-	})
-}
-
-// Trace is the Message-ID of the last mail: when it was sent, all before it were.
-func (d *asMail) Trace(item *report.Item) string {
-	all, _, err := composeAll(item, d.Destination)
-	if err != nil {
-		return ""
-	}
-	i := len(all) - 1
-	return message.ID(single(item, i, all[i], len(all)).Key, d.env.Host)
-}
-
-// Render shows the mails.
-func (d *asMail) Render(item *report.Item) ([]byte, error) {
-	all, skipped, err := composeAll(item, d.Destination)
+// mail is the mail about an item, which has one report.
+func (d *asMail) mail(item *report.Item) ([]byte, error) {
+	r := item.Reports[0]
+	e, err := compose(r, d.Destination)
 	if err != nil {
 		return nil, err
 	}
-	var b bytes.Buffer
-	for i, t := range all {
-		msg, err := d.mail(single(item, i, t, len(all)))
-		if err != nil {
-			return nil, err
-		}
-		b.Write(msg)
-		if len(all) > 1 {
-			b.WriteString("\n")
-		}
+	one := *item
+	one.Reports, one.Digest = []*report.Report{e.asReport(r)}, false
+	msg, err := delivermail.Compose(&one, &d.layout, &delivermail.Envelope{Host: d.env.Host, Sender: d.env.Config.Sender, Agent: d.env.Agent, Time: d.env.Now()})
+	if err != nil {
+		return nil, &report.Refused{Err: err}
 	}
-	return notes(&b, skipped), nil
+	return msg, nil
 }
+
+// Deliver sends the item's mail.
+func (d *asMail) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
+	msg, err := d.mail(item)
+	if err != nil {
+		return report.Receipt{}, err
+	}
+	return d.mailer.Send(ctx, d.To, msg)
+}
+
+// Trace is the Message-ID of the mail. A digest of an earlier version, which was several mails, has none.
+func (d *asMail) Trace(item *report.Item) string {
+	if _, err := compose(item.Reports[0], d.Destination); err != nil || len(item.Reports) > 1 {
+		return ""
+	}
+	return message.ID(item.Key, d.env.Host)
+}
+
+// Render shows the mail.
+func (d *asMail) Render(item *report.Item) ([]byte, error) { return d.mail(item) }
