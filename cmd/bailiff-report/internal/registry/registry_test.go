@@ -321,6 +321,21 @@ func TestWhois(t *testing.T) {
 			t.Errorf("referral to %s: %+v", to, *w)
 		}
 	}
+	// A provider's own server speaks for the network that its registry gave it, and for parts of that, not for others.
+	for network, want := range map[string]string{
+		"198.51.100.0 - 198.51.100.127": "BY-PROVIDER",
+		"198.51.100.0 - 198.51.100.255": "BY-PROVIDER",
+		"198.51.0.0 - 198.51.255.255":   "BY-REGISTRY",
+		"198.0.0.0 - 198.255.255.255":   "BY-REGISTRY",
+		"203.0.113.0 - 203.0.113.255":   "BY-REGISTRY",
+	} {
+		own := serveWhois(t, "127.0.0.1:0", tells("inetnum: "+network+"\nnetname: BY-PROVIDER\nabuse-mailbox: abuse@provider.example\n"))
+		first := serveWhois(t, "127.0.0.1:0", tells("NetRange: 198.51.100.0 - 198.51.100.255\nNetName: BY-REGISTRY\nReferralServer: whois://"+own+"\n"))
+		w := open(t, config.Lookup{Whois: true, WhoisServer: refer(first)}, Options{}).Lookup(t.Context(), attacker)
+		if within := netip.MustParsePrefix("198.51.100.0/24"); w.Failed != "" || w.Name != want || w.Network.Bits() < within.Bits() || !within.Contains(w.Network.Addr()) {
+			t.Errorf("%s: %+v", network, *w)
+		}
+	}
 	if w := open(t, config.Lookup{Whois: true, WhoisServer: refer(refer(refer(refer(provider))))}, Options{}).Lookup(t.Context(), attacker); !strings.Contains(w.Failed, "names no network") {
 		t.Errorf("too many referrals: %+v", *w)
 	}

@@ -21,7 +21,9 @@ const (
 	maxWhois     = 64 << 10 // bytes of an answer that are read; the longest of ARIN's about one address have 15 KB
 )
 
-// whois follows referrals from server to server and returns the answer of the last one that knew the network.
+// whois follows referrals from server to server and returns the answer of the last one that knew the network. The holder of a network
+// chooses the server that its registry refers to, so an answer about a larger network than the one before is ignored: it would be
+// cached for addresses of others.
 func (r *Registry) whois(ctx context.Context, addr netip.Addr) (*report.Whois, error) {
 	ctx, c := newChain(ctx)
 	var known *report.Whois
@@ -34,7 +36,7 @@ func (r *Registry) whois(ctx context.Context, addr netip.Addr) (*report.Whois, e
 			return nil, err
 		case err != nil: // a provider's server cannot be reached: its registry's answer is used
 			return known, nil
-		case w != nil:
+		case w != nil && (known == nil || w.Network.Bits() >= known.Network.Bits()): // both contain addr
 			known = w
 		}
 		if next == "" || slices.Contains(asked, next) || len(asked) > maxReferrals {
