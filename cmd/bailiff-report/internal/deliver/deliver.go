@@ -46,7 +46,7 @@ type Env struct {
 	Client *http.Client
 	Now    func() time.Time
 	Agent  string // User-Agent and X-Mailer: bailiff/VERSION
-	State  string // folder for the state of destinations, in files of their names; "": nothing is saved
+	State  string // folder for the state of destinations, in files of their names, to be read in Deliver; "": nothing is saved
 
 	// Lookup asks the registries about an address. It never returns nil: Failed says why there is no answer.
 	Lookup func(ctx context.Context, addr netip.Addr) *report.Whois

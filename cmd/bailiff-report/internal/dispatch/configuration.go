@@ -36,7 +36,6 @@ type endpoint struct {
 	limit       time.Duration  // of one delivery
 	fingerprint string         // equal if it is configured in the same way
 	hostNames   string         // it was made with
-	make        func() (deliver.Destination, error)
 }
 
 // load loads the configuration. It may take a while (files, DNS), so it does not run in the dispatcher.
@@ -59,28 +58,20 @@ func (d *Dispatcher) load() (*configuration, error) {
 		ep := &endpoint{conf: conf, fingerprint: fingerprint(&conf, &c.Report, &env), hostNames: strings.Join(env.Own, " ")}
 		// Destinations have their own limits; this one is for a destination that ignores them.
 		ep.limit = max(conf.TimeLimit, c.Report.Sendmail.TimeLimit) + 5*time.Second
-		ep.make = func() (deliver.Destination, error) {
-			if name := conf.CredentialName(); name != "" && env.Secret != nil {
-				if _, err := env.Secret(name); err != nil {
-					return nil, err
-				}
-			}
-			return d.o.New(&ep.conf, env)
+		var err error
+		if name := conf.CredentialName(); name != "" && env.Secret != nil {
+			_, err = env.Secret(name)
 		}
-		ep.remake()
+		if err == nil {
+			ep.dst, err = d.o.New(&ep.conf, env)
+		}
+		if err != nil {
+			ep.err = fmt.Errorf("report.destinations.%s: %w", conf.Name, err)
+		}
+		ep.traced, _ = ep.dst.(deliver.Traced)
 		s.endpoints[conf.Name] = ep
 	}
 	return s, nil
-}
-
-func (ep *endpoint) remake() {
-	dst, err := ep.make()
-	if ep.err = nil; err != nil {
-		ep.dst, ep.traced, ep.err = nil, nil, fmt.Errorf("report.destinations.%s: %w", ep.conf.Name, err)
-		return
-	}
-	ep.dst = dst
-	ep.traced, _ = dst.(deliver.Traced)
 }
 
 // fingerprint is equal for equal configurations of a destination, its secret included, which it does not reveal. The addresses of
@@ -138,7 +129,6 @@ func (d *Dispatcher) configure(s *configuration) {
 		if x.ep = ep; ep == nil {
 			continue
 		}
-		x.stale = x.busy && ep != was
 		if was == nil || was.fingerprint != ep.fingerprint {
 			x.pausedUntil, x.failures, x.lastErr = time.Time{}, 0, ""
 		}

@@ -32,7 +32,6 @@ const (
 type serving struct {
 	ep          *endpoint // nil: not configured
 	busy        bool      // a worker uses ep.dst
-	stale       bool      // ep.dst was made while a worker used the previous one
 	busySince   time.Time // when the worker began
 	tests       []*test   // waiting for their turn
 	failures    int       // in a row
@@ -269,10 +268,6 @@ func (d *Dispatcher) start(x *destination, key string, reports []*queuedReport, 
 
 // occupy gives the destination to a worker; release takes it back.
 func (d *Dispatcher) occupy(x *destination, now time.Time) *endpoint {
-	if x.stale { // it read its saved state while the previous one was still working
-		x.stale = false
-		x.ep.remake()
-	}
 	x.busy, x.busySince = true, now
 	d.inFlight++
 	return x.ep

@@ -35,7 +35,6 @@ type destination struct {
 	env    deliver.Env
 	sender *Sender
 	mailer mailer
-	sent   *sentLog
 	own    ownDomains
 }
 
@@ -49,11 +48,10 @@ func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 	if err != nil {
 		return nil, err
 	}
-	sent, err := openSentLog(env.State, d.Name)
-	if err != nil {
+	if _, err := openSentLog(env.State, d.Name); err != nil {
 		return nil, err
 	}
-	return &destination{d, env, s, m, sent, newOwnDomains(s.Contact, s.From, env.Host)}, nil
+	return &destination{d, env, s, m, newOwnDomains(s.Contact, s.From, env.Host)}, nil
 }
 
 // ownDomains are the domains of this host and of the reporter.
@@ -112,6 +110,11 @@ func (d *destination) contacts(ctx context.Context, c *complaint) ([]string, err
 // Deliver sends a mail for each complaint of the item that was not sent yet. If some have to wait, the error is about these, and the
 // next attempt sends only them.
 func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
+	// It is read here, since a destination that was configured before may still have been sending when this one was made.
+	sent, err := openSentLog(d.env.State, d.conf.Name)
+	if err != nil {
+		return report.Receipt{}, &report.Refused{All: true, Err: err}
+	}
 	cases, left := complaints(item, d.conf.Format, d.conf.Lines)
 	var done, not []string
 	var wait []error
@@ -126,21 +129,21 @@ func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Re
 			after, alone = 0, false
 			continue
 		}
-		if d.sent.has(c.Key) {
+		if sent.has(c.Key) {
 			done = append(done, name+": already sent")
 			continue
 		}
 		to, err := d.contacts(ctx, c)
 		var room time.Duration
 		if err == nil {
-			to, room = d.allowed(to)
+			to, room = d.allowed(sent, to)
 			if len(to) == 0 {
 				err = &report.Retry{After: room, Own: true, Err: fmt.Errorf("the abuse contact got %d mails in 24 hours", d.conf.PerContact)}
 			}
 		}
 		var answer string
 		if err == nil {
-			answer, err = d.send(ctx, c, to)
+			answer, err = d.send(ctx, sent, c, to)
 		}
 		var retry *report.Retry
 		var refused *report.Refused
@@ -181,9 +184,9 @@ func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Re
 }
 
 // allowed returns the contacts that may get a mail now, and after which time the next of the others may.
-func (d *destination) allowed(to []string) (may []string, after time.Duration) {
+func (d *destination) allowed(sent *sentLog, to []string) (may []string, after time.Duration) {
 	for _, a := range to {
-		switch w := d.sent.retryAfter(a, d.conf.PerContact, d.env.Now()); {
+		switch w := sent.retryAfter(a, d.conf.PerContact, d.env.Now()); {
 		case w == 0:
 			may = append(may, a)
 		case after == 0 || w < after:
@@ -193,7 +196,7 @@ func (d *destination) allowed(to []string) (may []string, after time.Duration) {
 	return may, after
 }
 
-func (d *destination) send(ctx context.Context, c *complaint, to []string) (string, error) {
+func (d *destination) send(ctx context.Context, sent *sentLog, c *complaint, to []string) (string, error) {
 	m, err := d.sender.Message(c, d.conf.Format, to, d.env.Now())
 	if err != nil {
 		return "", &report.Refused{Err: err}
@@ -203,7 +206,7 @@ func (d *destination) send(ctx context.Context, c *complaint, to []string) (stri
 		return "", err
 	}
 	// The mail was sent: an error of the file is no reason to send it again.
-	if err := d.sent.record(c.Key, to, d.env.Now(), d.conf.RetryFor+2*day); err != nil {
+	if err := sent.record(c.Key, to, d.env.Now(), d.conf.RetryFor+2*day); err != nil {
 		return fmt.Sprintf("%s (not recorded: %v)", receipt.Answer, err), nil
 	}
 	return receipt.Answer, nil

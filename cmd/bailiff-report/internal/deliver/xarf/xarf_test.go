@@ -351,6 +351,37 @@ func TestSentLog(t *testing.T) {
 	}
 }
 
+// TestReloaded: a reload makes a new destination while the previous one may still be sending. What that one has sent counts nevertheless.
+func TestReloaded(t *testing.T) {
+	o, d := newOutbox(t), conf()
+	env := environment(t, o)
+	was, now := open(t, d, env), open(t, d, env)
+	first := delivertest.Item(ban("198.51.100.7", "abuse@example.net"))
+	for i, x := range []deliver.Destination{was, now} {
+		if got := deliverTo(t, x, first); !strings.HasPrefix(got, "ok: ") || strings.Contains(got, "already sent") != (i > 0) {
+			t.Errorf("%d: %s", i, got)
+		}
+	}
+	for i, x := range []deliver.Destination{was, now} {
+		item := delivertest.Item(ban(fmt.Sprintf("198.51.100.%d", 8+i), "abuse@example.net"))
+		item.Key = fmt.Sprint("later", i)
+		got := deliverTo(t, x, item)
+		if (i == 0) != strings.HasPrefix(got, "ok: ") || (i == 1) != strings.Contains(got, "the abuse contact got 2 mails in 24 hours") {
+			t.Errorf("%d: %s", i, got)
+		}
+	}
+	if n := len(o.all()); n != d.PerContact {
+		t.Errorf("%d mails", n)
+	}
+	path := filepath.Join(env.State, "xarf-complaints.json")
+	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := deliverTo(t, now, first); !strings.HasPrefix(got, "held: "+path) {
+		t.Error(got)
+	}
+}
+
 func TestNewRefuses(t *testing.T) {
 	env := environment(t, newOutbox(t))
 	d := conf()
