@@ -79,7 +79,12 @@ func (d *Dispatcher) resolveUncertain(x *destination, now time.Time) (at time.Ti
 	}
 	var all []search
 	for it := range x.uncertain {
-		all = append(all, search{it.key, it.trace, it.started})
+		if it.trace != "" { // else it cannot be read now
+			all = append(all, search{it.key, it.trace, it.started})
+		}
+	}
+	if len(all) == 0 {
+		return at
 	}
 	slices.SortFunc(all, func(a, b search) int { return cmp.Or(cmp.Compare(a.since, b.since), cmp.Compare(a.key, b.key)) })
 	all = all[:min(len(all), maxDrops)]

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -52,4 +53,46 @@ func TestMailLogClockSetBack(t *testing.T) {
 		t.Errorf("a mail that the mail system does not have: %v, %v", got, err)
 	}
 	log.close()
+}
+
+// TestUncertainUnreadable: if the queue cannot be read, an interrupted delivery cannot be looked for. It is not taken for one that was
+// found, but looked for later.
+func TestUncertainUnreadable(t *testing.T) {
+	b := newBench(t, "report: {retry_for: 1h, lookup: {rdap: false, whois: false, contacts: none}, destinations: {mail: {type: mail, to: [root]}}}\njails: {sshd: {}}\n")
+	b.cutOffDelivery("cut")
+	b.failures("198.51.100.1", 1) // an entry of a system service
+	d, err := New(b.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.q.close()
+	d.spawn, d.post = func(f func()) { f() }, func(f func()) { f() }
+	x := d.q.dests["mail"]
+	resolve := func() *delivery {
+		d.resolveUncertain(x, d.o.Now().Add(resolvePoll))
+		for _, f := range d.effects {
+			f()
+		}
+		d.effects = nil
+		return x.all["cut.mail"]
+	}
+	closed, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	file := d.q.log.f
+	d.q.log.f = closed
+	if it := resolve(); it == nil || it.state != uncertain || it.trace != "" || x.probing {
+		t.Errorf("unreadable: %+v", it)
+	}
+	d.q.log.f = file
+	if it := resolve(); it == nil || it.state != uncertain || it.trace == "" {
+		t.Errorf("readable again: %+v", it)
+	}
+	if x.mailLog == nil || x.mailLog.searches["cut.mail"].trace == "" {
+		t.Errorf("looked for: %+v", x.mailLog)
+	} else {
+		x.mailLog.close()
+	}
 }
