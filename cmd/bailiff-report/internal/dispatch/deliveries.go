@@ -160,7 +160,7 @@ func (x *destination) digest(now time.Time) (reports []*queuedReport) {
 		return x.notice(now)
 	}
 	kind, first := x.ep.conf.Digest, time.UnixMicro(x.collecting[0].since)
-	if kind != "off" && kind != "" && !now.Before(first) && period(kind, first) == period(kind, now) {
+	if kind != "off" && kind != "" && now.Before(periodEnd(kind, first, now)) {
 		return nil
 	}
 	limit, size := maxDigest, int64(0)
@@ -182,14 +182,6 @@ func (x *destination) digest(now time.Time) (reports []*queuedReport) {
 		reports = append(reports, rp)
 	}
 	return reports
-}
-
-// period names the hour or the day, in local time, that a time is in.
-func period(kind string, t time.Time) string {
-	if kind == "hourly" {
-		return t.Local().Format("2006-01-02 15 -0700")
-	}
-	return t.Local().Format("2006-01-02")
 }
 
 // item reads the reports of a delivery. A damaged report is left out; a delivery with no other is dropped. The item is nil if nothing can

@@ -69,7 +69,7 @@ func (x *destination) noticeAt(now time.Time) (at time.Time) {
 	if n.urgent {
 		at = first
 	} else if c.Digest != "off" && c.Digest != "" {
-		at = periodEnd(c.Digest, first)
+		at = periodEnd(c.Digest, first, now)
 	}
 	if next := n.last.Add(n.gap); at.Before(next) && next.Sub(now) <= maxNoticeGap { // else the clock was set back
 		at = next
@@ -83,9 +83,13 @@ func (x *destination) noticeAt(now time.Time) (at time.Time) {
 	return at
 }
 
-// periodEnd is the end of the hour or day, in local time, that contains t.
-func periodEnd(kind string, t time.Time) time.Time {
-	t = t.Local()
+// periodEnd is when a digest is due that has collected reports since first: at the end of that hour or day, in local time, or now if the
+// clock was set back since then.
+func periodEnd(kind string, first, now time.Time) time.Time {
+	t := first.Round(0).Local() // without the monotonic clock, which is not set back
+	if now.Before(t) {
+		return now
+	}
 	if kind == "hourly" {
 		return t.Truncate(time.Minute).Add(time.Duration(60-t.Minute()) * time.Minute)
 	}

@@ -124,6 +124,9 @@ func TestNoticeTimes(t *testing.T) {
 		"hourly":                {conf: config.Destination{Digest: "hourly"}, first: at(12, 34), now: at(12, 34), expect: at(13, 0)},
 		"daily":                 {conf: config.Destination{Digest: "daily"}, first: at(12, 34), now: at(12, 34), expect: tomorrow(0)},
 		"daily, but quiet then": {conf: config.Destination{Digest: "daily", Quiet: night}, first: at(12, 34), now: at(12, 34), expect: tomorrow(7)},
+		"hourly, set back":      {conf: config.Destination{Digest: "hourly"}, first: at(14, 34), now: at(12, 50), expect: at(12, 50)},
+		"daily, set back":       {conf: config.Destination{Digest: "daily"}, first: tomorrow(12), now: at(12, 34), expect: at(12, 34)},
+		"set back into quiet":   {conf: config.Destination{Digest: "daily", Quiet: night}, first: tomorrow(12), now: at(23, 0), expect: tomorrow(7)},
 		"a problem, daily":      {conf: config.Destination{Digest: "daily"}, event: report.Problem, first: at(12, 34), now: at(12, 34), expect: at(12, 34)},
 	} {
 		x := newDestination("phone")
