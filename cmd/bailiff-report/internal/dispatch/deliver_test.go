@@ -456,6 +456,42 @@ func TestFullDisk(t *testing.T) {
 	b.until("all", func() bool { return len(b.items("one")) == n })
 }
 
+// TestRoomAgain: when the queue can be written again, status says so at once, although no ban comes.
+func TestRoomAgain(t *testing.T) {
+	b := newBench(t, reports("one: {"+prog+"}"))
+	at := clock{time.Now()}
+	o := b.options()
+	o.Now = at.now
+	d, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.q.close()
+	turn := func() string {
+		t.Helper()
+		if _, err := d.turn(); err != nil {
+			t.Fatal(err)
+		}
+		return d.statusLine()
+	}
+	for i := range 5 {
+		add(t, d.q, fmt.Sprint(i), 1000, "gone") // so that nothing is gained by a compaction
+	}
+	turn()
+	d.q.log.limit = d.q.log.end
+	d.writePosition(position{Realtime: 1})
+	if s := turn(); !strings.Contains(s, "QUEUE FULL") {
+		t.Fatalf("status: %s", s)
+	}
+	b.told(audit.KindReportQueue, "no room for the queue")
+	d.q.log.limit = maxFile
+	at.t = at.t.Add(fullPause)
+	if s := turn(); strings.Contains(s, "QUEUE FULL") || len(d.report().Problems) > 0 {
+		t.Errorf("status: %s; %v", s, d.report().Problems)
+	}
+	b.told(audit.KindReportQueue, "the queue has room again")
+}
+
 func TestPauses(t *testing.T) {
 	o := Options{Pauses: Pauses{30 * time.Second, time.Hour}}
 	for attempts, want := range map[int]time.Duration{0: 30 * time.Second, 1: 30 * time.Second, 2: time.Minute, 5: 8 * time.Minute, 8: time.Hour, 1000: time.Hour} {

@@ -272,6 +272,9 @@ func (d *Dispatcher) commit() error {
 		d.refuse(full)
 		return nil
 	}
+	if d.diskFull && err == nil && len(d.intakes) == 0 { // otherwise admitIntakes finds out whether there is room
+		d.roomAgain()
+	}
 	d.diskFull = false
 	return err
 }
