@@ -45,15 +45,6 @@ type Envelope struct {
 
 // Compose makes the mail of an item. Errors are about the template.
 func Compose(item *report.Item, d *config.Destination, e *Envelope) ([]byte, error) {
-	m, err := newMessage(item, d, e)
-	if err != nil {
-		return nil, err
-	}
-	return m.Bytes(), nil
-}
-
-// newMessage makes the message of an item.
-func newMessage(item *report.Item, d *config.Destination, e *Envelope) (*message.Message, error) {
 	layout, name := layouts[d.Layout], "bailiff on "+e.Host
 	if layout == nil {
 		layout = layouts["bailiff"]
@@ -91,7 +82,7 @@ func newMessage(item *report.Item, d *config.Destination, e *Envelope) (*message
 	if len(coded) > 0 {
 		m.Parts = append(m.Parts, message.Part{Type: "application/vnd.fdo.journal", Name: "lines.export", Body: export(coded)})
 	}
-	return m, nil
+	return m.Bytes(), nil
 }
 
 // export writes lines in the journal's export format, which can hold any bytes.
