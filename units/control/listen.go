@@ -16,13 +16,14 @@ import (
 // listener limits the number of connections and determines each caller before a byte is read.
 type listener struct {
 	net.Listener
-	log    func(string)
-	slots  chan struct{}
-	others chan struct{}
+	log      func(string)
+	slots    chan struct{}
+	others   chan struct{}
+	refusing chan struct{} // of maxRefused
 }
 
 func newListener(l net.Listener, log func(string)) *listener {
-	return &listener{l, log, make(chan struct{}, maxConns), make(chan struct{}, maxOthers)}
+	return &listener{l, log, make(chan struct{}, maxConns), make(chan struct{}, maxOthers), make(chan struct{}, maxRefused)}
 }
 
 type conn struct {
@@ -64,8 +65,16 @@ func (l *listener) Accept() (net.Conn, error) {
 		case l.others <- struct{}{}:
 			return &conn{Conn: c, who: who, free: func() { <-l.others; <-l.slots }}, nil
 		default:
-			refuse(c, &Error{Status: http.StatusServiceUnavailable, Message: "too many connections at once", Hint: "close some, or try again later"},
-				time.Now().Add(50*time.Millisecond))
+		}
+		select { // root may be the next to be accepted, so nobody is waited for
+		case l.refusing <- struct{}{}:
+			go func() {
+				refuse(c, &Error{Status: http.StatusServiceUnavailable, Message: "too many connections at once", Hint: "close some, or try again later"},
+					time.Now().Add(50*time.Millisecond))
+				<-l.refusing
+			}()
+		default:
+			c.Close()
 		}
 	}
 }

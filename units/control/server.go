@@ -30,6 +30,7 @@ import (
 const (
 	maxConns     = 64       // at once
 	maxOthers    = 32       // of these, from users other than root, so that root always gets through
+	maxRefused   = 16       // connections beyond these that are told so at the same time; others are closed without an answer
 	maxHeader    = 8 << 10  // bytes
 	maxBody      = 64 << 10 // bytes: some 3,000 prefixes in one call
 	defaultLimit = 1000     // bans a page
