@@ -425,6 +425,12 @@ func TestMetrics(t *testing.T) {
 	if err != nil || !strings.Contains(string(alone), "bailiff_bans_total{") || strings.Contains(string(alone), "report") {
 		t.Errorf("without bailiff-report: %v\n%s", err, alone)
 	}
+	_, hung := listenAt(t) // connections are accepted by the kernel, and nobody answers
+	ctx := timeout(t, time.Minute)
+	late, err := AllMetrics(ctx, Dial(daemon), DialReport(hung), false)
+	if err != nil || string(late) != string(alone) || ctx.Err() != nil {
+		t.Errorf("with a bailiff-report that hangs: %v, %v\n%s", err, ctx.Err(), late)
+	}
 	if _, err := AllMetrics(t.Context(), Dial(daemon+".none"), DialReport(reports), false); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("without the daemon: %v", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"time"
 
 	"bailiff/units/metrics"
 )
@@ -53,13 +54,18 @@ func (c *ReportClient) Metrics(ctx context.Context, openMetrics bool) ([]byte, e
 	return c.notStarting().Metrics(ctx, openMetrics)
 }
 
-// AllMetrics returns the metrics of both programs in one answer. Those of bailiff-report are left out where it does not answer:
-// it runs only where reports are configured.
+// reporterTime bounds the wait for bailiff-report's metrics: Prometheus gives up after 10 seconds, and the daemon's must not be lost.
+const reporterTime = 2 * time.Second
+
+// AllMetrics returns the metrics of both programs in one answer. Those of bailiff-report are left out where it does not answer
+// within reporterTime: it runs only where reports are configured.
 func AllMetrics(ctx context.Context, daemon *Client, reporter *ReportClient, openMetrics bool) ([]byte, error) {
 	b, err := daemon.Metrics(ctx, openMetrics)
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, reporterTime)
+	defer cancel()
 	if r, err := reporter.Metrics(ctx, openMetrics); err == nil {
 		b = metrics.Join(openMetrics, b, r)
 	}
