@@ -39,7 +39,7 @@ class Rate {
 
 export const live = {
   status: null, // the daemon's answer to /v1/status, kept up to date
-  error: null, // why there is no stream
+  error: null, // why there is no stream, or no answer
   failures: new Rate(),
   bans: new Rate(),
   jails: new Map(),
@@ -155,6 +155,7 @@ export async function refresh() {
 }
 
 let current = null;
+let open = null; // what ends the stream that is open
 
 // follow reads events as long as the page is visible, and connects again when the daemon went away.
 export async function follow() {
@@ -163,12 +164,13 @@ export async function follow() {
   const mine = current = new AbortController();
   for (let pause = 1000; !mine.signal.aborted; pause = Math.min(pause * 2, 10000)) {
     try {
-      await api.stream('/v1/events', {}, (e) => { pause = 1000; take(e); }, mine.signal);
+      await api.stream('/v1/events', {}, (e) => { pause = 1000; open = mine; take(e); }, mine.signal);
       live.error = new api.Failure(0, 'the daemon has stopped', 'systemctl status bailiff', true);
     } catch (e) {
       if (mine.signal.aborted) return;
       live.error = e;
     }
+    open = null;
     changed();
     await new Promise((done) => { setTimeout(done, pause); });
   }
@@ -176,4 +178,5 @@ export async function follow() {
 
 document.addEventListener('visibilitychange', follow);
 setInterval(() => { if (!document.hidden) changed(); }, 1000);
-setInterval(() => { if (!document.hidden && !live.error) refresh(); }, 15000);
+// Without a stream, follow is what tries again. Otherwise a call that failed is made again here.
+setInterval(() => { if (open && !open.signal.aborted) refresh(); }, 15000);

@@ -154,6 +154,24 @@ func TestViews(t *testing.T) {
 	v.check("live")
 }
 
+// TestOneCallFails: a call for the status that fails while events arrive is made again.
+func TestOneCallFails(t *testing.T) {
+	v := look(t, 3)
+	v.open("#"+v.s.token, `document.querySelector('#failures')`)
+	v.eval(`{const real = fetch; window.fetch = (path, o) => {
+		if (path !== '/v1/status') return real(path, o);
+		window.fetch = real;
+		return Promise.reject(new TypeError('network error'));
+	}}`, nil)
+	v.s.daemon.events <- control.Event{Kind: "state", Time: noon}
+	v.until(`document.body.innerText.includes('bailiff-web is not answering')`)
+	ctx, cancel := context.WithTimeout(v.ctx, time.Minute)
+	defer cancel()
+	if err := v.Until(ctx, `!document.body.innerText.includes('bailiff-web is not answering')`); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestSignIn: without the token the page asks for it; with it, it goes on.
 func TestSignIn(t *testing.T) {
 	v := look(t, 3)
