@@ -48,10 +48,13 @@ const Forever = "forever"
 
 // Limits of one entry. The newest cursors and addresses are kept: they led to the ban.
 const (
-	maxEvidence  = 1024 // cursors; 160 KiB
+	maxEvidence  = 1024 // cursors: what limits.max_evidence permits (policy/config)
 	maxAddresses = 64   // journald keeps 1,024 fields per entry
 	maxText      = 1024 // bytes of an operator's reason
 )
+
+// MaxValue is the size of FieldEvidence at most, in bytes, for journal.Options. A cursor has up to 145, and a newline.
+const MaxValue = maxEvidence * 146
 
 // timeFormat is RFC 3339 with the journal's resolution, microseconds.
 const timeFormat = "2006-01-02T15:04:05.000000Z07:00"

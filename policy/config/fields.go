@@ -26,7 +26,7 @@ const (
 	maxPersonal = 10                  // failures kept of one address on one account
 	minTracked  = 1_000
 	maxTracked  = 100_000_000
-	maxEvidence = 10_000
+	maxEvidence = 1024   // what an audit entry holds (journal/audit)
 	maxList     = 10_000 // items of a list; longer ones belong in an allow file
 	maxText     = 1000   // bytes of a text
 	maxJails    = 1_000

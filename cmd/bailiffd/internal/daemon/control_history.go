@@ -67,7 +67,7 @@ func (a *controlAPI) History(ctx context.Context, q control.HistoryQuery, within
 		fields = fields[:len(fields)-1]
 	}
 	defer h.db.Close()
-	j, err := journal.Open(a.d.source, journal.Options{Matches: auditMatches(audit.KindBan, audit.KindExtend, audit.KindUnban), Fields: fields})
+	j, err := journal.Open(a.d.source, journal.Options{Matches: auditMatches(audit.KindBan, audit.KindExtend, audit.KindUnban), Fields: fields, MaxValue: audit.MaxValue})
 	if err != nil {
 		return err
 	}

@@ -137,7 +137,7 @@ func evidenceOf(ctx context.Context, src journal.Source, bans []control.WhyBan) 
 			since = bans[i].Since
 		}
 	}
-	j, err := journal.Open(src, journal.Options{Matches: ms, Fields: []string{audit.FieldBanID, audit.FieldEvidence}})
+	j, err := journal.Open(src, journal.Options{Matches: ms, Fields: []string{audit.FieldBanID, audit.FieldEvidence}, MaxValue: audit.MaxValue})
 	if err != nil {
 		return found
 	}

@@ -183,6 +183,43 @@ func TestHistory(t *testing.T) {
 	}
 }
 
+// TestLongEvidence: a ban with more evidence than a journal reader returns by default is explained to its last line, here, to the
+// fleet and among the accounts.
+func TestLongEvidence(t *testing.T) {
+	const n = 600 // cursors: 73 KB
+	b := newBench(t)
+	b.echo = true
+	b.configure(fmt.Sprintf("jails: {sshd: {max_retry: %d, slow: {max_retry: off}}}\naccounts: {addresses: off}\nlimits: {max_evidence: 1000}\n", n))
+	b.start()
+	ctx := context.Background()
+	for i := range n {
+		b.failAs(fmt.Sprintf("user%d", i+1), "203.0.113.7", 1)
+	}
+	b.announced("203.0.113.7/32")
+	last := fmt.Sprintf("Failed password for user%d from 203.0.113.7 port ", n)
+	w, err := b.client.Why(ctx, "203.0.113.7")
+	if err != nil || len(w.Bans) != 1 || len(w.Bans[0].Evidence) != n || !strings.HasPrefix(w.Bans[0].Evidence[n-1].Message, last) {
+		t.Errorf("why: %v", err)
+		for _, x := range w.Bans {
+			l := x.Evidence
+			t.Errorf("%d of %d lines, the last %+v", len(l), x.Failures, l[max(0, len(l)-1):])
+		}
+	}
+	v, err := b.client.FleetEvidence(ctx, "", "203.0.113.7", "sshd")
+	if err != nil || len(v.Lines) == 0 || len(v.Lines)+v.Withheld != n {
+		t.Errorf("for the fleet: %+v, %v", v, err)
+	}
+	var accounts []control.Facet
+	if err := b.client.History(ctx, control.HistoryQuery{Accounts: true}, func(x *control.HistoryLine) error {
+		if x.Summary != nil {
+			accounts = x.Summary.Accounts
+		}
+		return nil
+	}); err != nil || facets(accounts) != fmt.Sprintf("user%d=1", n) {
+		t.Errorf("accounts: %q, %v", facets(accounts), err)
+	}
+}
+
 // TestMatch: a line is explained as bailiff match does, by one filter or all.
 func TestMatch(t *testing.T) {
 	b := newBench(t)
