@@ -8,6 +8,7 @@ import (
 	"hash/maphash"
 	"math"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -38,6 +39,7 @@ type fakeDaemon struct {
 	mu     sync.Mutex
 	own    map[string]control.Ban
 	lifted []control.HistoryLine
+	busy   int // searches in lifted that are refused first
 	others *fleet.Bans
 	subs   map[chan control.Event]context.Context
 	agent  control.FleetAgent
@@ -103,6 +105,10 @@ func (d *fakeDaemon) History(_ context.Context, q control.HistoryQuery, _ netip.
 	defer d.mu.Unlock()
 	if !q.Lifted || q.Limit != control.MaxLifted {
 		d.t.Errorf("history: %+v", q)
+	}
+	if d.busy > 0 {
+		d.busy--
+		return &control.Error{Status: http.StatusServiceUnavailable, Message: "other searches in the audit trail are running"}
 	}
 	for i := range d.lifted {
 		if err := emit(&d.lifted[i]); err != nil {
@@ -634,7 +640,7 @@ func TestRosterFirst(t *testing.T) {
 	}
 }
 
-// TestForgotten: a ban was lifted while nobody listened, and the hub no longer knows that it existed.
+// TestForgotten: a ban was lifted while nobody listened, and the hub no longer knows that it existed. The daemon is busy at first.
 func TestForgotten(t *testing.T) {
 	h := newHub(t, "a", "b")
 	a, b := newDaemon(t, rules()), newDaemon(t, rules("a"))
@@ -647,6 +653,9 @@ func TestForgotten(t *testing.T) {
 	h.stop()
 	h.wipe()
 	a.unban("192.0.2.1", false)
+	a.mu.Lock()
+	a.busy = 2
+	a.mu.Unlock()
 	h.start()
 	h.run("a", a)
 	b.wait("192.0.2.2")

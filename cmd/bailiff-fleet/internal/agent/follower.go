@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"slices"
 	"time"
@@ -186,8 +187,8 @@ const (
 
 // readLifted tells the publisher which bans were lifted before it started: the hub may have lost those messages.
 func (a *Agent) readLifted(ctx context.Context) {
-	for _, lag := range []time.Duration{trailLag, trailLag2} {
-		sleep(ctx, lag)
+	for lags := []time.Duration{trailLag, trailLag2}; len(lags) > 0; {
+		sleep(ctx, lags[0])
 		var all []liftedBan
 		err := a.Daemon.History(ctx, control.HistoryQuery{Since: liftedSince, Lifted: true, Limit: control.MaxLifted}, func(l *control.HistoryLine) error {
 			if p, err := netip.ParsePrefix(l.Prefix); l.Kind == "unban" && err == nil && l.Since != nil {
@@ -195,9 +196,14 @@ func (a *Agent) readLifted(ctx context.Context) {
 			}
 			return nil
 		})
+		if err != nil && ctx.Err() == nil && control.AsError(err).Status == http.StatusServiceUnavailable { // others search
+			lags[0] = trailLag
+			continue
+		}
 		if err != nil { // it is read at the next connection
 			return
 		}
+		lags = lags[1:]
 		slices.Reverse(all)
 		select {
 		case a.lifted <- all:

@@ -33,7 +33,7 @@ const (
 	maxConns   = 64 // at once, of each listener
 	maxCalls   = 8  // that wait for the daemon's answer
 	maxEvents  = 5  // event streams, of the control socket's 8
-	maxHistory = 2  // searches in the journal
+	maxHistory = 1  // searches in the journal, of the daemon's 2
 	maxScrapes = 2
 
 	maxHeader  = 16 << 10 // bytes

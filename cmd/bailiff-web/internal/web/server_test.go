@@ -365,6 +365,31 @@ func TestEvents(t *testing.T) {
 }
 
 // TestMetrics: a scraper gets the format that it prefers, over TCP without a token.
+// searched is a daemon whose searches in the audit trail never end by themselves.
+type searched struct{ daemon }
+
+func (d *searched) History(ctx context.Context, _ control.HistoryQuery, _ netip.Prefix, emit func(*control.HistoryLine) error) error {
+	err := emit(&control.HistoryLine{Kind: "progress"})
+	<-ctx.Done()
+	return err
+}
+
+// TestSearches: one of the daemon's two searches stays free for others, bailiff-fleet among them.
+func TestSearches(t *testing.T) {
+	needReader(t)
+	s := serveFor(t, &searched{})
+	res, err := (&http.Transport{}).RoundTrip(s.request("GET", "/v1/history", "Authorization", "Bearer "+s.token))
+	if err != nil || res.StatusCode != 200 {
+		t.Fatalf("%v, %v", res, err)
+	}
+	defer res.Body.Close()
+	second, err := (&http.Transport{}).RoundTrip(s.request("GET", "/v1/history", "Authorization", "Bearer "+s.token))
+	if err != nil || second.StatusCode != 503 {
+		t.Errorf("a second search: %v, %v", second, err)
+	}
+	second.Body.Close()
+}
+
 func TestMetrics(t *testing.T) {
 	needReader(t)
 	s := serve(t)
