@@ -60,6 +60,7 @@ var programs = map[string]program{
 	"auth":                      {"dovecot.service", "/usr/lib/dovecot/auth", 0, 540, false},
 	"cyrus/imap":                {"cyrus-imapd.service", "/usr/lib/cyrus/bin/imapd", 105, 820, false},
 	"cyrus/imaps":               {"cyrus-imapd.service", "/usr/lib/cyrus/bin/imapd", 105, 821, false},
+	"imapd":                     {"courier-imap.service", "/usr/sbin/courierlogger", 0, 830, false},
 	"exim":                      {"exim4.service", "/usr/sbin/exim4", 100, 0, false},
 	"sm-mta":                    {"sendmail.service", "/usr/lib/sm.bin/sendmail", 0, 0, false},
 	"vsftpd":                    {"vsftpd.service", "/usr/sbin/vsftpd", 0, 0, false},
