@@ -67,3 +67,22 @@ func TestManualPage(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestLogger: without --size, logger splits long lines. Notes that name it as the way of a log to the journal name the option, too.
+func TestLogger(t *testing.T) {
+	named := 0
+	for _, name := range Builtin() {
+		f, err := LoadBuiltin(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, command := range regexp.MustCompile(`/usr/bin/logger[^"]*`).FindAllString(f.Notes, -1) {
+			if named++; !strings.Contains(command, "--size 200000") {
+				t.Errorf("%s: %q", name, command)
+			}
+		}
+	}
+	if named == 0 {
+		t.Error("no notes name logger")
+	}
+}

@@ -124,6 +124,30 @@ func TestFiltersTrustEachHost(t *testing.T) {
 
 func (s *Service) filterOf(name string) bool { return slices.Contains(s.Filters, name) }
 
+// TestAccessLogIsWhole: Apache's access log is in the journal only if logger does not split its lines.
+func TestAccessLogIsWhole(t *testing.T) {
+	for _, s := range Services() {
+		for _, l := range s.Logs {
+			if s.Name != "apache" || l.Name != "access log" {
+				continue
+			}
+			for line, want := range map[string]bool{
+				l.Change.Lines[0]: true,
+				`	customlog "|/usr/bin/logger --tag httpd --priority daemon.info --size 200000" bailiff`: true,
+				`CustomLog "|/usr/bin/logger -t httpd -S200000" combined`:                                true,
+				`CustomLog "|/usr/bin/logger -t httpd" combined`:                                         false,
+				`CustomLog "|/usr/bin/logger -t httpd --size 4096" combined`:                             false,
+			} {
+				if l.Journal.MatchString(line) != want {
+					t.Errorf("in the journal: %v, want %v: %s", !want, want, line)
+				}
+			}
+			return
+		}
+	}
+	t.Error("Apache has no access log")
+}
+
 // TestMariaDBIsNotMySQL: MariaDB does not escape newlines in what it writes to standard error, so a name sent by a client
 // could forge a line there. It is refused under MySQL's unit names, too.
 func TestMariaDBIsNotMySQL(t *testing.T) {
