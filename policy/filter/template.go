@@ -33,7 +33,8 @@ import (
 // Some daemons put the address in the middle. If they quote client text and escape quotes in it, <string> matches such text, and <json> and
 // <logfmt> skip whole members up to the text that follows, which is never found inside quotes. If they do not (nginx), <once:addr> matches
 // only unambiguous lines. A client that sends a copy of the text before the address is not recognized by that line, but cannot get anybody
-// else banned either.
+// else banned either. This holds only if the daemon always writes that text: where it gives another reason, or cuts the line before it, the
+// client's copy is the only one.
 
 // class is the kind of text that a field matches.
 type class uint8

@@ -259,7 +259,7 @@ var others = []struct {
 	{"mysqld-auth", "mysqld-auth", 3, 12}, // #10: a host name is no evidence
 	{"named-refused", "named-refused", 2, 3},
 	{"nginx-bad-request", "nginx-bad-request", 0, 8},
-	{"nginx-botsearch", "nginx-botsearch", 0, 9},
+	{"nginx-botsearch", "nginx-botsearch", 0, 6}, // #8-#10: a client can forge lines of the error log
 	{"nginx-forbidden", "nginx-forbidden", 0, 1},
 	{"nginx-http-auth", "nginx-http-auth", 0, 16}, // #10, #11: nginx ends a name at its colon, so no name holds "client:"; the first one is nginx's
 	{"nginx-limit-req", "nginx-limit-req", 1, 4},  // #5: a delayed request is one that the operator grants; mode aggressive takes it
