@@ -3,7 +3,7 @@ package filter
 import "net/netip"
 
 // MaxMessage is how many bytes of a MESSAGE are looked at. Daemons cut their own lines well below this limit (postfix at 2,000 bytes, sshd
-// at 1,024 after escaping); longer lines are an attacker's.
+// at 500 after escaping); longer lines are an attacker's.
 const MaxMessage = 4096
 
 // Entry has the fields of a journal entry that a filter uses. Values are borrowed: they are valid until the reader's next step.

@@ -38,7 +38,9 @@ type sample struct {
 type hole struct {
 	from, to int
 	class    class
-	any      bool // forgeries outside of the field's class are tried, too: with them the line may fail to match, but must not mislead
+	// any: forgeries outside of the field's class are tried, too: with them the line may fail to match, but must not mislead. A <word> has no
+	// blanks, but says nothing about what a client can send.
+	any bool
 }
 
 // maxSamples limits the ways through a template that are tested: all ways of most templates, and a selection with every
@@ -268,7 +270,7 @@ func templateSamples(p *Pattern) (l []sample) {
 					continue
 				}
 				if n.class.client() || n.class.narrow() && !n.trusted {
-					s.holes = append(s.holes, hole{len(s.line), len(s.line) + len(text), n.class, once || n.class == classQuoted || n.class == classWord && n.cap == capUser})
+					s.holes = append(s.holes, hole{len(s.line), len(s.line) + len(text), n.class, once || n.class == classQuoted || n.class == classWord})
 				}
 				s.line = append(s.line, text...)
 			}

@@ -365,6 +365,7 @@ func modeOf(filter, options string) string {
 func TestYardstickSshd(t *testing.T) {
 	yardstick(t, "sshd", "sshd", []difference{
 		{[]int{44, 45, 289, 290, 315, 316, 363, 364}, "a host name is no evidence: the attacker's DNS says it. The address is in other lines of the connection", true},
+		{[]int{96, 97, 98, 99, 381, 382, 383, 384}, "a refused host key guesses no password, and the line ends with names that the client chose", true},
 		{[]int{110, 111}, "sshd writes this line when the client behind the last address gives a user name that ends like a message of sshd; the first address is the attacker's choice", true},
 		{[]int{178, 461}, "a login that went well is no failure, whatever was tried before it on the connection (which counts)", true},
 		{[]int{451}, "a PAM module's failure counts at once; fail2ban's normal mode waits for another line of the connection, and none follows here", false},

@@ -276,7 +276,8 @@ func TestMessage(t *testing.T) {
 		{"sshd", "failed", "Failed password for root from 198.51.100.3 port 99999 ssh2", "left out"},
 		{"sshd", "", "Failed password for root from 198.51.100.3 port 39403 ssh2", "left out"},
 		{"gitlab", "failed-login-json", `{"severity":"WARN","message":"Failed Login: username=hunter2 ip=198.51.100.3","name":"x"}`, `{<text>"message":"Failed Login: username=<user> ip=198.51.100.3"<text>}`},
-		{"sshd", "failed", "Failed hunter2 for root from 198.51.100.3 port 39403 ssh2", "Failed <text> for <user> from 198.51.100.3 port 39403 ssh2"},
+		{"sshd", "failed", "Failed password for root from 198.51.100.3 port 39403 ssh2: hunter2", "Failed password for <user> from 198.51.100.3 port 39403 ssh2: <text>"},
+		{"sshd", "failed", "Failed hunter2 for root from 198.51.100.3 port 39403 ssh2", "left out"},
 	} {
 		f, err := filter.LoadBuiltin(c.filter)
 		if err != nil {
