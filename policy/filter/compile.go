@@ -277,8 +277,11 @@ func early(n *node) bool {
 		if slices.ContainsFunc(l, func(f *node) bool { return f.class.skips() || f.once }) {
 			ok = false
 		}
+		if ok = ok && seen; !ok { // also of an empty way, which checkSides refuses
+			return
+		}
 		last := l[len(l)-1]
-		ok = ok && seen && last.kind == nodeField && (last.class == classText || last.class == classTrusted)
+		ok = last.kind == nodeField && (last.class == classText || last.class == classTrusted)
 	})
 	return ok && all
 }

@@ -253,8 +253,8 @@ func (t *Try) expr(e *expr, x *Explanation) {
 		t.At, t.Wanted = t.From, strconv.Quote(string(e.literal))+" after this"
 		return
 	}
-	if loc := e.re.FindSubmatchIndex(line); loc != nil { // so the captured address is not valid
-		t.At, t.Wanted = t.From+loc[2*e.group[capAddr]], "an address"
+	if loc := e.re.FindSubmatchIndex(line); loc != nil { // so the captured address is not valid, or none is captured (-1)
+		t.At, t.Wanted = t.From+max(0, loc[2*e.group[capAddr]]), "an address"
 		return
 	}
 	tree, err := syntax.Parse(e.re.String(), syntax.Perl)

@@ -106,6 +106,10 @@ func TestBadFiles(t *testing.T) {
 		{good + "patterns: [{name: a, text: login failed}]\n", "f.yaml:3:11: patterns: no pattern finds an address, so nobody would be banned", "write <addr> where the daemon names the client, (?P<addr>\\S+) in a regexp"},
 		{good + "patterns: [{name: a, text: 'x <addr>'}]\ntests:\n  - {line: x 192.0.2.1}\n", `f.yaml:5:5: tests: mode normal: expected no address, found 192.0.2.1: "x 192.0.2.1"`, "write address: 192.0.2.1"},
 		{good + "patterns: [{name: a, text: 'x <addr> y'}]\ntests:\n  - {line: x 192.0.2.1 z, address: 192.0.2.1}\n", `f.yaml:5:5: tests: mode normal: must match, but no pattern does: "x 192.0.2.1 z"`, `a (line 3) stopped after "x 192.0.2.1 " and expected " y"; bailiff match --explain shows more`},
+		// what may be missing
+		{good + "patterns: [{name: a, text: '{from <addr>}?'}]\n", "f.yaml:3:28: patterns.a.text: may match the empty line", ""},
+		{good + "prefix: ['{from <addr>}?']\npatterns: [{name: a, text: 'x <addr>'}]\n", "f.yaml:3:10: prefix[0]: may match the empty line", ""},
+		{good + "patterns: [{name: a, regexp: 'login failed(?: from (?P<addr>\\S+))?'}]\ntests:\n  - {line: login failed}\n", `f.yaml:3:30: patterns.a: does not match a line made from it: "login failed"`, ""},
 	} {
 		_, err := Parse("f.yaml", []byte(c.file))
 		var e *diag.Error

@@ -544,7 +544,7 @@ func FuzzTemplate(f *testing.F) {
 			f.Add(p.Text, fl.rules().tests[i%len(fl.rules().tests)].line)
 		}
 	}
-	for _, s := range []string{"<addr> <string>\"", "a{b|<json>}?<logfmt>", "<once:peer>", "{{{a}?}?}?<count:num><trusted>", "<quoted>\"<text>\"<quoted>\""} {
+	for _, s := range []string{"<addr> <string>\"", "a{b|<json>}?<logfmt>", "<once:peer>", "{{{a}?}?}?<count:num><trusted>", "<quoted>\"<text>\"<quoted>\"", "{from <addr>}?"} {
 		f.Add(s, []byte("192.0.2.1 \""))
 	}
 	f.Fuzz(func(t *testing.T, template string, line []byte) {
