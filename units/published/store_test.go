@@ -6,12 +6,15 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"bailiff/policy/allow"
+
+	"golang.org/x/sys/unix"
 )
 
 var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -118,6 +121,55 @@ func TestWatch(t *testing.T) {
 	}
 	b.look(true, "", "false allow list b: DIR/b.list is gone")
 	b.look(false, "")
+}
+
+// TestUnreadable: a list that could not be read is read when it can be, although chmod changes neither its time nor its size.
+func TestUnreadable(t *testing.T) {
+	b := newBench(t, "a")
+	if err := os.Chmod(filepath.Dir(b.Dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b.put("a", State{Checked: now, Good: now}, "192.0.2.1/32")
+	b.look(true, "192.0.2.1/32", "false allow list a: 1 entry")
+	b.put("a", State{Checked: now, Good: now}, "192.0.2.1/32", "192.0.2.2/32")
+	if err := os.Chmod(b.File("a"), 0); err != nil {
+		t.Fatal(err)
+	}
+	asNobody(t, func() {
+		b.look(false, "192.0.2.1/32", "true allow list a: not used: open DIR/a.list: permission denied; keeping the previous list (1 entry)")
+		b.look(false, "192.0.2.1/32") // reported once
+	})
+	if err := os.Chmod(b.File("a"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	b.look(true, "192.0.2.1/32 192.0.2.2/32", "false allow list a: 2 entries")
+	b.look(false, "192.0.2.1/32 192.0.2.2/32")
+
+	if err := os.Chmod(b.File("a"), 0); err != nil {
+		t.Fatal(err)
+	}
+	b.lists[0].MinPrefix4 = 24 // reads it again
+	asNobody(t, func() {
+		b.look(false, "192.0.2.1/32 192.0.2.2/32", "true allow list a: not used: open DIR/a.list: permission denied; keeping the previous list (2 entries)")
+	})
+	if err := os.Remove(b.File("a")); err != nil {
+		t.Fatal(err)
+	}
+	b.look(true, "", "false allow list a: DIR/a.list is gone")
+}
+
+// asNobody calls f with the rights that an ordinary user has to files: root may read all of them.
+func asNobody(t *testing.T, f func()) {
+	t.Helper()
+	runtime.LockOSThread() // the id is that of a thread
+	defer runtime.UnlockOSThread()
+	if os.Getuid() == 0 {
+		if err := unix.Setfsuid(65534); err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Setfsuid(0)
+	}
+	f()
 }
 
 // The folder is writable by the user that fetches lists: it may contain anything.

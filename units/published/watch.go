@@ -22,6 +22,7 @@ type Watch struct {
 type list struct {
 	conf            allow.Published
 	file, stateFile os.FileInfo // as read last; nil: there was none
+	unread          bool        // reading it failed: it is tried each time, since nothing in file changes with its mode or its disk
 	entries         []allow.Entry
 	state           State
 	rejected        string // why the file on disk is not used
@@ -51,7 +52,7 @@ func (w *Watch) Update(lists []allow.Published) (notes []Note, changed bool) {
 		}
 		other := h.conf.MinPrefix4 != p.MinPrefix4 || h.conf.MinPrefix6 != p.MinPrefix6
 		h.conf = *p
-		if st, same := Unchanged(w.store.File(p.Name), h.file); !same || other {
+		if st, same := Unchanged(w.store.File(p.Name), h.file); !same || other || h.unread {
 			h.file = st
 			n, ok := h.read(w.store)
 			changed = changed || ok
@@ -89,6 +90,9 @@ func Unchanged(name string, was os.FileInfo) (os.FileInfo, bool) {
 func (h *list) read(s Store) (n Note, changed bool) {
 	n.Name = h.conf.Name
 	entries, err := s.Read(&h.conf)
+	var unread *fs.PathError
+	before := h.unread
+	h.unread = errors.As(err, &unread) && !errors.Is(err, fs.ErrNotExist)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		// It was removed on purpose: a list that cannot be fetched stays.
@@ -96,6 +100,7 @@ func (h *list) read(s Store) (n Note, changed bool) {
 		if changed {
 			n.Text = fmt.Sprintf("allow list %s: %s is gone", n.Name, s.File(n.Name))
 		}
+	case h.unread && before && h.rejected == err.Error(): // reported before
 	case err != nil:
 		h.rejected = err.Error()
 		n.Text, n.Refused = fmt.Sprintf("allow list %s: not used: %s; %s", n.Name, plain(h.rejected), h.keeping()), true
