@@ -6,6 +6,7 @@
 package evidence
 
 import (
+	"slices"
 	"strings"
 
 	"bailiff/journal"
@@ -84,55 +85,39 @@ func Number(b []byte) (uint32, bool) {
 // The user who wrote an entry is not part of the match; the filter checks it. A filter may accept a range of users. Besides, to match two
 // fields at once, the journal must walk the lists of both, and root's list is long.
 func Matches(ms []*filter.Matcher, extra ...journal.Group) journal.Matches {
-	var units, slices, userUnits, containers, idents set
+	var units, groups, userUnits, containers, idents []string
 	for _, m := range ms {
 		t := m.Trust()
 		for _, u := range t.Names() {
 			if strings.HasSuffix(u, ".slice") {
-				slices.add(u)
+				groups = append(groups, u)
 			} else {
-				units.add(u)
+				units = append(units, u)
 			}
 		}
 		for _, u := range t.UserUnits {
-			userUnits.add(u.Name)
+			userUnits = append(userUnits, u.Name)
 		}
-		containers.add(t.Containers...)
-		idents.add(t.Identifiers...)
+		containers = append(containers, t.Containers...)
+		idents = append(idents, t.Identifiers...)
 	}
 	var all journal.Matches
 	for _, f := range []struct {
 		field string
-		vals  set
+		vals  []string
 	}{
-		{"_SYSTEMD_UNIT", units}, {"_SYSTEMD_SLICE", slices}, {"_SYSTEMD_USER_UNIT", userUnits},
+		{"_SYSTEMD_UNIT", units}, {"_SYSTEMD_SLICE", groups}, {"_SYSTEMD_USER_UNIT", userUnits},
 		{"CONTAINER_NAME", containers}, {"CONTAINER_TAG", containers}, {"SYSLOG_IDENTIFIER", idents},
 	} {
-		if len(f.vals.list) == 0 {
+		if len(f.vals) == 0 {
 			continue
 		}
+		slices.Sort(f.vals)
 		var g journal.Group
-		for _, v := range f.vals.list {
+		for _, v := range slices.Compact(f.vals) {
 			g = append(g, journal.Match{Field: f.field, Value: v})
 		}
 		all = append(all, g)
 	}
 	return append(all, extra...)
-}
-
-type set struct {
-	seen map[string]bool
-	list []string
-}
-
-func (s *set) add(vs ...string) {
-	for _, v := range vs {
-		if !s.seen[v] {
-			if s.seen == nil {
-				s.seen = map[string]bool{}
-			}
-			s.seen[v] = true
-			s.list = append(s.list, v)
-		}
-	}
 }
