@@ -133,6 +133,8 @@ func TestForgery(t *testing.T) {
 		{`[{name: a, regexp: 'login of .*? from (?P<addr>\S+) failed.*'}]` + "\ntests: [{line: login of bob from 192.0.2.1 failed, address: 192.0.2.1}]", "is taken for the address 203.0.113.99 by a"},
 		{`[{name: a, text: 'login of <user> from <addr> failed: <text>'}]`, "has text of the client's on both sides of <addr>"},
 		{`[{name: a, text: 'login of <user> from <addr> failed'}, {name: b, text: 'login of <user:word> from <addr> <trusted>'}]`, "is taken for the address 203.0.113.99 by b"},
+		{`[{name: a, text: 'login of <user> from <addr> port <port>'}, {name: b, text: 'login of <user> from <addr> port <port>: <word>'}]`, "is taken for the address 203.0.113.99 by a"},
+		{`[{name: a, text: 'login of <user> from <addr> port <port>'}, {name: b, text: 'login of <user> from <addr> port <port>: <token>'}]`, ""},
 		// another pattern of the file takes the forged line
 		{`[{name: a, text: '<trusted> refused <addr>'}, {name: b, text: 'user <user> is unknown'}]` + "\ntests: []", ""},
 		{`[{name: a, text: 'user <trusted> refused <addr>{ is unknown}?'}, {name: b, text: 'user <user> is unknown'}]`, "is taken for the address 203.0.113.99 by a"},
