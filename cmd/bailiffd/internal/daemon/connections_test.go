@@ -18,10 +18,7 @@ func testBan(s string) firewall.Ban {
 // TestConnections: entries of conntrack are deleted after the sockets are closed, for all bans that came meanwhile at once. Neither
 // delays a ban, however long it takes.
 func TestConnections(t *testing.T) {
-	be, err := dryrun.New([]firewall.Scope{{}}, time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
+	be := newTroubled(t, "a")
 	steps := make(chan string, 100)
 	killing, walking := make(chan struct{}), make(chan struct{})
 	say := func(what string, ps []netip.Prefix) {
@@ -95,5 +92,22 @@ func TestConnections(t *testing.T) {
 	<-done
 	if l := len(c.killing.prefixes); l != 0 {
 		t.Errorf("%d prefixes wait to be closed", l)
+	}
+}
+
+// TestDryrunConnections: a backend that blocks nothing closes no connection.
+func TestDryrunConnections(t *testing.T) {
+	be, err := dryrun.New([]firewall.Scope{{}}, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := newWorkerTest(t, be)
+	x.w.closer.enable(true)
+	x.w.reconcile(nil)
+	x.next()
+	x.ban("192.0.2.1/32")
+	x.barrier()
+	if l := x.w.closer.killing.prefixes; len(l) != 0 {
+		t.Errorf("connections are to be closed: %v", l)
 	}
 }

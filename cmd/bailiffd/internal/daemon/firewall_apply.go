@@ -179,7 +179,9 @@ func (w *firewallWorker) batch(ctx context.Context, changes []change) error {
 		bans[i] = c.ban
 	}
 	err := w.be.Add(ctx, bans)
-	w.closer.put(bans) // after an error, too: some of them are in effect
+	if w.be.Name() != "dryrun" {
+		w.closer.put(bans) // after an error, too: some of them are in effect
+	}
 	return err
 }
 
