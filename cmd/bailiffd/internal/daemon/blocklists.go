@@ -41,7 +41,8 @@ type blockWanted struct {
 	closes map[string]closing // by list
 	block  string             // firewall.block
 	allow  []netip.Prefix     // allowed; sorted, without overlaps
-	unable string             // why this daemon cannot load lists
+	unable string             // why this daemon loads no lists
+	trial  bool               // the table is another daemon's
 	carry  bool               // the backend holds the lists: there is no netlink
 
 	operators []netip.Prefix // those of allow that are allowed only because an operator is logged in from there; sorted
@@ -189,7 +190,7 @@ func (w *blockWorker) look(ctx context.Context, due bool) {
 	if due {
 		w.loadDouble(now)
 	}
-	if w.want.unable != "" {
+	if w.want.trial || w.want.carry && w.want.unable != "" {
 		return
 	}
 	if w.want.carry {
@@ -215,7 +216,7 @@ func (w *blockWorker) look(ctx context.Context, due bool) {
 		err = ctx.Err()
 	}
 	var lack *firewall.UnsupportedError
-	if len(w.want.lists) == 0 && errors.As(err, &lack) { // then there is nothing to remove
+	if (len(w.want.lists) == 0 || w.want.unable != "") && errors.As(err, &lack) { // then there is nothing to remove
 		err = nil
 	}
 	w.mu.Lock()
@@ -284,6 +285,9 @@ func (w *blockWorker) see() (changed bool) {
 
 // lists is what the table should hold: allowed prefixes, then the lists on disk.
 func (w *blockWorker) lists(now time.Time) (all []blocklists.List) {
+	if w.want.unable != "" {
+		return nil
+	}
 	for i := range w.want.lists {
 		conf := &w.want.lists[i]
 		h := w.held[conf.Name]
@@ -416,10 +420,10 @@ func (w *blockWorker) problems(unable string, now time.Time) (l []string) {
 	switch {
 	case len(all) == 0:
 		return nil
-	case unable != "":
-		return []string{"block lists: " + unable}
 	case err != nil:
 		l = append(l, "block lists: "+err.Error())
+	case unable != "":
+		return []string{"block lists: " + unable}
 	}
 	for i := range all {
 		s := &all[i]
@@ -430,15 +434,9 @@ func (w *blockWorker) problems(unable string, now time.Time) (l []string) {
 	return l
 }
 
-// leave removes the lists when the daemon stops, unless they are to stay. run must have ended.
-func (w *blockWorker) leave(ctx context.Context) error {
-	_, err := w.table.Remove(ctx)
-	return err
-}
-
 // configureBlocks passes on a new configuration or a new allow list.
 func (d *daemon) configureBlocks(now time.Time) {
-	b := blockWanted{lists: d.conf.Lists, block: d.conf.Firewall.Block, unable: d.noBlockLists(), carry: d.firewall.host.confined}
+	b := blockWanted{lists: d.conf.Lists, block: d.conf.Firewall.Block, unable: d.noBlockLists(), trial: d.firewall.trial(), carry: d.firewall.host.confined}
 	if len(b.lists) > 0 {
 		b.allow = prefix.Compact(d.eng.Allow().Prefixes(now.UnixMicro()))
 		b.closes = make(map[string]closing)
@@ -465,7 +463,7 @@ func (d *daemon) onlyOperators(now time.Time) (l []netip.Prefix) {
 	return prefix.Compact(l)
 }
 
-// noBlockLists says why this daemon cannot load lists; "" if it can.
+// noBlockLists says why this daemon loads no lists; "" if it does.
 func (d *daemon) noBlockLists() string {
 	if d.firewall.chosen == "dryrun" {
 		return "not in effect: the firewall is dryrun"
@@ -518,18 +516,18 @@ func (a *controlAPI) BlockLists(ctx context.Context) (b *control.BlockLists, err
 	return a.d.blocks.describe(ctx, unable), nil
 }
 
-// describe is what the control socket shows; it may be called from any goroutine. unable says why this daemon cannot load lists.
+// describe is what the control socket shows; it may be called from any goroutine. unable says why this daemon loads no lists.
 func (w *blockWorker) describe(ctx context.Context, unable string) *control.BlockLists {
 	all, failed := w.now()
 	b := &control.BlockLists{Lists: []control.BlockList{}, Error: unable}
+	if len(all) > 0 && failed != nil {
+		b.Error = failed.Error()
+	}
 	var counters map[string]blocklists.Counter
 	if len(all) > 0 && unable == "" {
 		ctx, cancel := context.WithTimeout(ctx, stoppedLimit)
 		defer cancel()
 		counters, _ = blocklists.Counters(ctx) // errors are reported elsewhere
-		if failed != nil {
-			b.Error = failed.Error()
-		}
 	}
 	for i := range all {
 		s := &all[i]

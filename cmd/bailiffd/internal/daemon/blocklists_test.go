@@ -220,6 +220,68 @@ func TestBlockListsDry(t *testing.T) {
 	}
 }
 
+// TestBlockListsToDryrun: a daemon that is configured to block nothing removes the lists; a trial run leaves those of the real daemon alone.
+func TestBlockListsToDryrun(t *testing.T) {
+	b := newBlockBench(t)
+	args := func(backend string) []string {
+		return []string{"--firewall", backend, "--blocklists", b.store.Dir}
+	}
+	const (
+		blocks  = "firewall: {backend: nftables}\n" + blockConf
+		dry     = "firewall: {backend: dryrun}\n" + blockConf
+		dryGone = "firewall: {backend: dryrun, keep_on_stop: false}\n" + blockConf
+	)
+	b.put(netip.MustParsePrefix("192.0.2.0/25"))
+	b.configure(blocks)
+	b.args = args("")
+	b.start()
+	loaded := func() {
+		t.Helper()
+		b.awaitList("loaded", func(l *control.BlockList) bool { return l.Entries == 1 })
+	}
+	gone := func() {
+		t.Helper()
+		b.long("gone", func(context.Context) bool { return !strings.Contains(b.dump(), "bailiff-lists") })
+		b.awaitList("nothing in effect", func(l *control.BlockList) bool { return l.Entries == 0 })
+		b.problem("block lists: not in effect: the firewall is dryrun")
+	}
+	loaded()
+	b.stop()
+
+	b.args = args("dryrun")
+	for _, conf := range []string{blocks, dry, dryGone} {
+		b.configure(conf)
+		b.start()
+		b.problem("block lists: not in effect: the firewall is dryrun")
+		b.stop()
+		if s := b.table(); !strings.Contains(s, "192.0.2.0/25") {
+			t.Fatalf("removed by a trial run:\n%s", s)
+		}
+	}
+
+	b.args = args("")
+	b.configure(blocks)
+	b.start()
+	loaded()
+	b.reloaded(dry)
+	gone()
+	b.reloaded(blocks)
+	loaded()
+	b.stop()
+	b.configure(dry)
+	b.start()
+	gone()
+
+	// It stops right after the reload.
+	b.reloaded(blocks)
+	loaded()
+	b.reloaded(dryGone)
+	b.stop()
+	if s := b.dump(); strings.Contains(s, "bailiff-lists") {
+		t.Errorf("left:\n%s", s)
+	}
+}
+
 // TestBlockListMemory: the daemon keeps less than 40 bytes for each prefix of a long list.
 func TestBlockListMemory(t *testing.T) {
 	const many, most = 1_000_000, 40

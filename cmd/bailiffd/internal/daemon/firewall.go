@@ -68,6 +68,9 @@ func (f *firewallControl) open(c *config.Config, bans *state.State) (be firewall
 	return be, nil
 }
 
+// trial reports whether this is a trial run beside a daemon whose rules must stay as they are.
+func (f *firewallControl) trial() bool { return f.override == "dryrun" }
+
 // reconcile makes the firewall hold exactly the bans of the state.
 func (f *firewallControl) reconcile() { f.worker.reconcile(f.wanted()) }
 

@@ -91,9 +91,10 @@ func (d *daemon) leaveFirewall(ctx context.Context, ended bool) (bans string) {
 		return kept
 	}
 	err := d.firewall.worker.close(ctx, !keep)
-	if !keep && d.noBlockLists() == "" && !d.firewall.host.confined {
+	if !keep && !d.firewall.trial() && !d.firewall.host.confined {
 		<-d.blocks.done // its context has ended
-		err = errors.Join(err, d.blocks.leave(ctx))
+		_, e := d.blocks.table.Remove(ctx)
+		err = errors.Join(err, e)
 	}
 	switch {
 	case keep:
