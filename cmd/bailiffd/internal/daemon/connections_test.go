@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"testing"
@@ -110,4 +111,80 @@ func TestDryrunConnections(t *testing.T) {
 	if l := x.w.closer.killing.prefixes; len(l) != 0 {
 		t.Errorf("connections are to be closed: %v", l)
 	}
+}
+
+// TestConnectionsOfFullSet: a ban that takes effect only through a full set has its connections closed then, and no sooner. One that was
+// lifted meanwhile has not.
+func TestConnectionsOfFullSet(t *testing.T) {
+	a := newTroubled(t, "a")
+	a.hang = make(chan struct{})
+	x := newWorkerTest(t, a)
+	x.w.closer.enable(true)
+	closed := func(when string, want ...string) {
+		t.Helper()
+		c := x.w.closer
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		var got []string
+		for _, p := range c.killing.prefixes {
+			got = append(got, p.Addr().String())
+		}
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("%s: closed %q, want %q", when, got, want)
+		}
+		c.killing.prefixes = nil
+	}
+	lift := func(s string) {
+		p := netip.MustParsePrefix(s)
+		x.full = slices.DeleteFunc(x.full, func(b firewall.Ban) bool { return b.Prefix == p })
+		x.w.remove(firewall.Key{Prefix: p})
+	}
+	finished := func() {
+		t.Helper()
+		a.hang <- struct{}{}
+		for e := x.next(); e.change == nil; e = x.next() {
+		}
+	}
+
+	// A batch fails.
+	x.w.reconcile(nil)
+	<-a.hang
+	a.set(func() { a.add = errors.New("no batch") })
+	x.ban("192.0.2.1/32")
+	x.ban("192.0.2.2/32")
+	finished()
+	if e := x.next(); !e.needFull {
+		t.Fatalf("%+v", e)
+	}
+	<-a.hang
+	closed("after the failure", "192.0.2.1", "192.0.2.2") // some of them may be in effect
+	finished()
+	closed("after the full set", "192.0.2.1", "192.0.2.2")
+
+	// Full sets include what is queued.
+	a.set(func() { a.add = nil })
+	x.w.reconcile(slices.Clone(x.full))
+	<-a.hang
+	x.ban("192.0.2.3/32")
+	x.ban("192.0.2.4/32")
+	lift("192.0.2.4/32")
+	x.w.reconcile(slices.Clone(x.full))
+	finished()
+	<-a.hang
+	closed("after a full set from before")
+	finished()
+	closed("after the full set", "192.0.2.3")
+
+	// It is lifted while the firewall fails.
+	a.set(func() { a.hang, a.add, a.reconcile = nil, errors.New("no batch"), errors.New("no room") })
+	x.ban("192.0.2.5/32")
+	x.ban("192.0.2.6/32")
+	x.barrier()
+	a.set(func() { a.add, a.reconcile = nil, nil })
+	lift("192.0.2.5/32")
+	x.barrier()
+	closed("after the failures", "192.0.2.5", "192.0.2.6")
+	x.later(minPause)
+	x.barrier()
+	closed("after the pause", "192.0.2.6")
 }

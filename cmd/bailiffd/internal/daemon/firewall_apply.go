@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"bailiff/firewall"
@@ -23,7 +25,11 @@ func (w *firewallWorker) reconcileAll(ctx context.Context, full []firewall.Ban, 
 	ch, err := reconcile(ctx, be, full, adopt)
 	if err != nil && w.candidate != nil && w.be != nil {
 		// The former backend stays in use. It may not know all scopes; the candidate's error counts.
-		_, _ = reconcile(ctx, w.be, full, false)
+		if _, e := reconcile(ctx, w.be, full, false); e == nil {
+			w.mu.Lock()
+			w.closeDropped(w.be)
+			w.mu.Unlock()
+		}
 	}
 	e := firewallEvent{backend: be.Name(), change: &ch, err: err, reason: w.reason, checked: time.Now()}
 	w.reconciled(err, &e)
@@ -60,12 +66,13 @@ func (w *firewallWorker) reconciled(err error, e *firewallEvent) {
 	}
 	w.failing, w.reason, w.failures, w.retryAt = nil, "", 0, time.Time{}
 	w.mu.Lock()
-	if !w.overflow { // else the next full set has them
+	if !w.fullDue() {
 		for _, at := range w.late {
 			w.inPlace(at)
 		}
 		w.late = nil
 	}
+	w.closeDropped(w.target())
 	w.mu.Unlock()
 	if w.candidate == nil {
 		return
@@ -76,6 +83,28 @@ func (w *firewallWorker) reconciled(err error, e *firewallEvent) {
 		w.retired = append(w.retired, former(w.be, false))
 	}
 	w.be, w.candidate, w.gone = w.candidate, nil, ""
+}
+
+// fullDue reports whether the changes that were dropped are in a full set that is still to be applied. The caller holds the lock.
+func (w *firewallWorker) fullDue() bool { return w.overflow || w.pending.hasFull }
+
+// closeDropped closes the connections of the bans whose change was dropped, and which a full set has put into effect in be. The caller
+// holds the lock.
+func (w *firewallWorker) closeDropped(be firewall.Backend) {
+	if w.fullDue() {
+		return
+	}
+	now := w.now()
+	maps.DeleteFunc(w.dropped, func(_ firewall.Key, b firewall.Ban) bool { return b.Over(now) })
+	w.closeConnections(be, slices.Collect(maps.Values(w.dropped)))
+	clear(w.dropped)
+}
+
+// closeConnections closes the open connections of bans in be, if it blocks anything.
+func (w *firewallWorker) closeConnections(be firewall.Backend, bans []firewall.Ban) {
+	if len(bans) > 0 && be.Name() != "dryrun" {
+		w.closer.put(bans)
+	}
 }
 
 // request notes why bans may not be in effect, and requests the full set.
@@ -172,6 +201,9 @@ func (w *firewallWorker) batch(ctx context.Context, changes []change) error {
 		for i, c := range changes {
 			keys[i] = c.ban.Key()
 		}
+		w.mu.Lock()
+		w.drop(changes)
+		w.mu.Unlock()
 		return w.be.Remove(ctx, keys)
 	}
 	bans := make([]firewall.Ban, len(changes))
@@ -179,9 +211,7 @@ func (w *firewallWorker) batch(ctx context.Context, changes []change) error {
 		bans[i] = c.ban
 	}
 	err := w.be.Add(ctx, bans)
-	if w.be.Name() != "dryrun" {
-		w.closer.put(bans) // after an error, too: some of them are in effect
-	}
+	w.closeConnections(w.be, bans) // after an error, too: some of them are in effect
 	return err
 }
 

@@ -32,6 +32,9 @@ type firewallWorker struct {
 	next      *backendSwitch
 	late      []int64 // change.entry of bans whose change was dropped, since a full set includes them
 
+	// Bans whose change was dropped: their connections are closed when a full set has put them into effect. At most maxQueue.
+	dropped map[firewall.Key]firewall.Ban
+
 	latency *metrics.Durations // from the entry until the ban is in place
 	missing atomic.Int64       // bans to be measured that are not in place
 	errors  atomic.Uint64      // batches and reconciles that failed
@@ -137,7 +140,7 @@ func backoff(failures int) time.Duration {
 
 // newFirewallWorker takes the first backend, and others whose rules an earlier start may have left.
 func newFirewallWorker(be firewall.Backend, others []*retired, closer *connCloser, events chan<- firewallEvent) *firewallWorker {
-	return &firewallWorker{events: events, closer: closer, now: time.Now, candidate: be, retired: others, wake: make(chan struct{}, 1), latency: newLatency()}
+	return &firewallWorker{events: events, closer: closer, now: time.Now, candidate: be, retired: others, wake: make(chan struct{}, 1), latency: newLatency(), dropped: make(map[firewall.Key]firewall.Ban)}
 }
 
 func (w *firewallWorker) signal() {
@@ -192,6 +195,12 @@ func (w *firewallWorker) put(changes []change) {
 // drop remembers the bans of changes that are not applied: a full set will include them. The caller holds the lock.
 func (w *firewallWorker) drop(changes []change) {
 	for i := range changes {
+		switch k := changes[i].ban.Key(); {
+		case changes[i].remove:
+			delete(w.dropped, k)
+		case len(w.dropped) < maxQueue:
+			w.dropped[k] = changes[i].ban
+		}
 		switch at := changes[i].entry; {
 		case at == 0:
 		case len(w.late) < maxQueue:
