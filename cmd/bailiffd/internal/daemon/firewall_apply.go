@@ -130,18 +130,20 @@ func (w *firewallWorker) ask() {
 // applyAll applies changes, and answers each request at its place among them.
 func (w *firewallWorker) applyAll(ctx context.Context, changes []change, inspects []*inspectRequest) {
 	done, ok := 0, true
-	for _, r := range inspects {
-		if at := min(r.at, len(changes)); ok && at > done {
-			ok = w.apply(ctx, changes[done:at])
-			done = at
+	upTo := func(end int) {
+		if ok {
+			ok = w.apply(ctx, changes[done:end])
+		} else {
+			w.skip(changes[done:end])
 		}
+		done = end
+	}
+	for _, r := range inspects {
+		upTo(min(r.at, len(changes)))
 		w.answer(ctx, r)
+		ok = ok || w.failing == nil // it has repaired what failed: no full set may be on its way
 	}
-	if ok {
-		w.apply(ctx, changes[done:])
-	} else {
-		w.skip(changes[done:])
-	}
+	upTo(len(changes))
 }
 
 // skip leaves changes to the full set that was requested.

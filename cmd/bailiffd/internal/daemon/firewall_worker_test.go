@@ -371,6 +371,33 @@ func TestBackoff(t *testing.T) {
 	if a.reconciles != 2 || !strings.Contains(holds(t, a), "192.0.2.119") {
 		t.Errorf("%d reconciles, want 2; it holds %s", a.reconciles, holds(t, a))
 	}
+
+	// A repair succeeds during the pause after a batch: what was queued after it is applied, since no full set is requested.
+	hang := make(chan struct{})
+	a.set(func() { a.hang = hang })
+	x.w.reconcile(slices.Clone(x.full))
+	<-hang
+	x.ban("192.0.2.200/32")
+	repair := &inspectRequest{want: slices.Clone(x.full), repair: true, by: "root", answer: make(chan inspectResult, 1)}
+	x.w.inspect(repair)
+	lifted := x.full[len(x.full)-2]
+	x.full = slices.DeleteFunc(x.full, func(b firewall.Ban) bool { return b.Prefix == lifted.Prefix })
+	x.w.remove(lifted.Key())
+	hang <- struct{}{}
+	x.next() // the full set
+	if e := x.next(); e.err == nil || e.needFull {
+		t.Fatalf("%+v", e)
+	}
+	<-hang
+	a.set(func() { a.hang = nil })
+	hang <- struct{}{}
+	if e := x.next(); e.err != nil || e.by == "" {
+		t.Fatalf("%+v", e)
+	}
+	x.barrier()
+	if got := holds(t, a); strings.Contains(got, lifted.Prefix.Addr().String()) || !strings.Contains(got, "192.0.2.200") {
+		t.Errorf("after the repair it holds %s, without %s", got, lifted.Prefix)
+	}
 }
 
 // TestAbsent: an absent backend is tried again as soon as its Watch notices it, at the start and later.
