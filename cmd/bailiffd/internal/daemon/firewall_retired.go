@@ -23,6 +23,11 @@ type retired struct {
 	quiet    bool // why it cannot be removed is reported elsewhere
 	failures int
 	at       time.Time // of the next attempt
+
+	// Of the present attempt.
+	cancel context.CancelFunc
+	found  string
+	err    error
 }
 
 // former is a backend that was in use. keep leaves its rules.
@@ -49,6 +54,11 @@ func leftover(be firewall.Backend) *retired {
 // not be removed.
 func (w *firewallWorker) begin(s *backendSwitch) {
 	name := s.to.Name()
+	if r := w.removing; r != nil && r.name == name {
+		r.cancel()
+		<-w.removed
+		w.setRemoving(nil)
+	}
 	w.failures, w.batchFailures, w.retryAt, w.failing, w.reason = 0, 0, time.Time{}, nil, "" // failures of the former one do not count
 	w.retired = slices.DeleteFunc(w.retired, func(r *retired) bool {
 		if r.name == name {
@@ -76,36 +86,52 @@ func (w *firewallWorker) begin(s *backendSwitch) {
 	}
 }
 
-// removeRetired removes the rules of other backends, once the present one holds all bans.
+// removeRetired begins to remove the rules of another backend, once the present one holds all bans. That has a goroutine of its own,
+// since the other one may not answer; its result comes over removed.
 func (w *firewallWorker) removeRetired(ctx context.Context) {
-	if w.be == nil || w.candidate != nil || w.failing != nil || ctx.Err() != nil {
+	if w.removing != nil || w.be == nil || w.candidate != nil || w.failing != nil || ctx.Err() != nil {
 		return
 	}
 	now := w.now()
-	w.retired = slices.DeleteFunc(w.retired, func(r *retired) bool {
-		if r.at.After(now) {
-			return false
+	i := slices.IndexFunc(w.retired, func(r *retired) bool { return !r.at.After(now) })
+	if i < 0 {
+		return
+	}
+	r := w.retired[i]
+	ctx, r.cancel = context.WithTimeout(ctx, reconcileLimit)
+	w.setRemoving(r)
+	go func() {
+		defer r.cancel()
+		r.found, r.err = r.remove(ctx)
+		w.removed <- r
+	}()
+}
+
+// retiredRemoved takes the result of removeRetired.
+func (w *firewallWorker) retiredRemoved(r *retired) {
+	defer w.setRemoving(nil)
+	if r.err != nil {
+		r.failures++
+		r.at = w.now().Add(backoff(r.failures))
+		if r.failures == 1 && !r.quiet {
+			w.report(firewallEvent{source: "backend " + r.name, notice: fmt.Errorf("rules of the %s backend could not be removed and may still block addresses: %w; trying again", r.name, r.err)})
 		}
-		c, cancel := context.WithTimeout(ctx, reconcileLimit)
-		defer cancel()
-		found, err := r.remove(c)
-		if err != nil {
-			r.failures++
-			r.at = now.Add(backoff(r.failures))
-			if r.failures == 1 && !r.quiet {
-				w.report(firewallEvent{source: "backend " + r.name, notice: fmt.Errorf("rules of the %s backend could not be removed and may still block addresses: %w; trying again", r.name, err)})
-			}
-			return false
-		}
-		if r.failures > 0 && !r.quiet {
-			w.report(firewallEvent{source: "backend " + r.name, solved: true})
-		}
-		if found != "" {
-			w.report(firewallEvent{removed: found})
-		}
-		r.close()
-		return true
-	})
+		return
+	}
+	if r.failures > 0 && !r.quiet {
+		w.report(firewallEvent{source: "backend " + r.name, solved: true})
+	}
+	if r.found != "" {
+		w.report(firewallEvent{removed: r.found})
+	}
+	r.close()
+	w.retired = slices.DeleteFunc(w.retired, func(x *retired) bool { return x == r })
+}
+
+func (w *firewallWorker) setRemoving(r *retired) {
+	w.mu.Lock()
+	w.removing = r
+	w.mu.Unlock()
 }
 
 // close closes the backends, once run has returned. Their rules stay unless empty is set, which removes all bans, those of an

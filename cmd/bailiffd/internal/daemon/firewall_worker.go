@@ -19,10 +19,11 @@ import (
 // Another backend takes over only once it holds all bans. Until then bans go to the former one, whose rules are removed after that
 // (firewall_retired.go). firewall_apply.go is what the goroutine does with the backend.
 type firewallWorker struct {
-	events chan<- firewallEvent
-	closer *connCloser // closes open connections of banned prefixes
-	now    func() time.Time
-	wake   chan struct{}
+	events  chan<- firewallEvent
+	closer  *connCloser // closes open connections of banned prefixes
+	now     func() time.Time
+	wake    chan struct{}
+	removed chan *retired // the attempt to remove its rules has ended
 
 	mu        sync.Mutex
 	pending   pending
@@ -30,7 +31,8 @@ type firewallWorker struct {
 	requested bool // a full set was requested and has not come yet
 	closing   bool
 	next      *backendSwitch
-	late      []int64 // change.entry of bans whose change was dropped, since a full set includes them
+	removing  *retired // whose rules are being removed; only the goroutine in run changes it
+	late      []int64  // change.entry of bans whose change was dropped, since a full set includes them
 
 	// Bans whose change was dropped: their connections are closed when a full set has put them into effect. At most maxQueue.
 	dropped map[firewall.Key]firewall.Ban
@@ -140,7 +142,7 @@ func backoff(failures int) time.Duration {
 
 // newFirewallWorker takes the first backend, and others whose rules an earlier start may have left.
 func newFirewallWorker(be firewall.Backend, others []*retired, closer *connCloser, events chan<- firewallEvent) *firewallWorker {
-	return &firewallWorker{events: events, closer: closer, now: time.Now, candidate: be, retired: others, wake: make(chan struct{}, 1), latency: newLatency(), dropped: make(map[firewall.Key]firewall.Ban)}
+	return &firewallWorker{events: events, closer: closer, now: time.Now, candidate: be, retired: others, wake: make(chan struct{}, 1), latency: newLatency(), removed: make(chan *retired, 1), dropped: make(map[firewall.Key]firewall.Ban)}
 }
 
 func (w *firewallWorker) signal() {
@@ -291,7 +293,11 @@ func (w *firewallWorker) run(ctx context.Context) {
 			continue
 		}
 		if closing || ctx.Err() != nil {
-			return
+			if w.removing == nil {
+				return
+			}
+			w.retiredRemoved(<-w.removed) // it ends with ctx
+			continue
 		}
 		var timer <-chan time.Time // blocks forever if nothing is due
 		if wait > 0 {
@@ -299,6 +305,8 @@ func (w *firewallWorker) run(ctx context.Context) {
 		}
 		select {
 		case <-w.wake:
+		case r := <-w.removed:
+			w.retiredRemoved(r)
 		case <-timer:
 		case <-ctx.Done():
 		}
@@ -357,7 +365,7 @@ func (w *firewallWorker) requestDue() time.Duration {
 		default:
 			w.ask()
 		}
-	} else if w.be != nil && w.candidate == nil {
+	} else if w.be != nil && w.candidate == nil && w.removing == nil {
 		for _, r := range w.retired {
 			at(r.at)
 		}

@@ -158,10 +158,10 @@ func holds(t *testing.T, b *troubled) string {
 }
 
 // barrier waits until the worker has done everything that it was asked to: it starts the second request only when everything before it is
-// done. It returns the events meanwhile.
+// done. Rules of other backends whose removal is due have been removed then. It returns the events meanwhile.
 func (x *workerTest) barrier() (told []firewallEvent) {
 	x.Helper()
-	for range 2 {
+	for n := 2; n > 0; n-- {
 		q := &inspectRequest{answer: make(chan inspectResult, 1)}
 		x.w.inspect(q)
 		for answered := false; !answered; {
@@ -175,6 +175,11 @@ func (x *workerTest) barrier() (told []firewallEvent) {
 				answered = true
 			}
 		}
+		x.w.mu.Lock()
+		if x.w.removing != nil {
+			n = 3 // two requests from now
+		}
+		x.w.mu.Unlock()
 	}
 	return told
 }
@@ -307,6 +312,39 @@ func TestLeftovers(t *testing.T) {
 	x.barrier()
 	if b.cleans != 1 || none.cleans > 0 || holds(t, b) != "" {
 		t.Errorf("cleaned %d and %d times", b.cleans, none.cleans)
+	}
+}
+
+// TestLeftoverHangs: bans do not wait for another backend whose rules are to be removed and that does not answer. The same backend is not
+// used again before that has ended.
+func TestLeftoverHangs(t *testing.T) {
+	a, b := newTroubled(t, "a"), newTroubled(t, "b")
+	begun, ended := make(chan struct{}), false
+	x := newWorkerTest(t, a, &retired{name: "b", close: func() error { return nil }, remove: func(ctx context.Context) (string, error) {
+		close(begun)
+		<-ctx.Done()
+		b.set(func() { ended = true })
+		return "", ctx.Err()
+	}})
+	x.w.reconcile(nil)
+	x.next()
+	<-begun
+	x.ban("192.0.2.1/32")
+	if e := x.next(); e.err != nil || holds(t, a) != "192.0.2.1" {
+		t.Errorf("%+v; it holds %q", e, holds(t, a))
+	}
+	b.hang = make(chan struct{})
+	x.w.switchBackend(b, false)
+	x.w.reconcile(slices.Clone(x.full))
+	<-b.hang
+	b.set(func() {
+		if !ended {
+			t.Error("used while its rules were being removed")
+		}
+	})
+	b.hang <- struct{}{}
+	if e := x.next(); e.err != nil || e.replaced != "a" {
+		t.Errorf("%+v", e)
 	}
 }
 
