@@ -43,6 +43,9 @@ func (b *Backend) Inspect(ctx context.Context, bans []firewall.Ban) (*firewall.I
 	if err != nil {
 		return nil, err
 	}
+	if err := b.inspectOutdated(ctx, in); err != nil {
+		return nil, err
+	}
 	b.gen = 0
 	if problem, err := b.flushed(ctx); err != nil {
 		return nil, err
@@ -157,6 +160,27 @@ func (b *Backend) inspectZones(ctx context.Context, in *firewall.Inspection) (ea
 	slices.SortFunc(objects, func(x, y firewall.Object) int { return strings.Compare(x.Name, y.Name) })
 	in.Objects = append(in.Objects, objects...)
 	return nil, nil
+}
+
+// inspectOutdated looks for references to our sets that another method, other zones or other rules have left.
+func (b *Backend) inspectOutdated(ctx context.Context, in *firewall.Inspection) error {
+	policy, zones, err := b.outdated(ctx)
+	if err != nil {
+		return err
+	}
+	if policy != "" {
+		in.Objects = append(in.Objects, firewall.Object{Name: "policy " + policyName + " (permanent)", Present: true, Problem: "is not used by method " + b.method})
+	}
+	for len(zones) > 0 {
+		r, n := zones[0], len(zones)
+		zones = slices.DeleteFunc(zones, func(x reference) bool { return x.zone == r.zone && x.kind == r.kind })
+		what := "sources"
+		if r.kind == "RichRule" {
+			what = "rich rules"
+		}
+		in.Objects = append(in.Objects, firewall.Object{Name: what + " in zone " + r.zone + " (permanent)", Present: true, Problem: fmt.Sprintf("%d of ours are not used, for example %s", n-len(zones), r.item)})
+	}
+	return nil
 }
 
 // inspectPermanentSets inspects our sets in the permanent configuration.

@@ -2,8 +2,10 @@ package firewalld
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -161,7 +163,104 @@ func (b *Backend) ensurePermanent(ctx context.Context) (changed []string, err er
 		changed = append(changed, "set "+name)
 	}
 	more, err := b.ensureReferences(ctx)
-	return append(changed, more...), err
+	if changed = append(changed, more...); err != nil {
+		return changed, err
+	}
+	gone, err := b.removeOutdated(ctx)
+	return append(changed, gone...), err
+}
+
+// reference is a source or a rich rule in a zone of the permanent configuration.
+type reference struct {
+	zone, kind, item string // kind: Source or RichRule
+	path             dbus.ObjectPath
+}
+
+// references reads the sources and rich rules of all zones, and returns those that are wanted.
+func (b *Backend) references(ctx context.Context, wanted func(zone, kind, item string) bool) (l []reference, err error) {
+	zones, err := b.names(ctx, configPath, configIface+"getZoneNames")
+	if err != nil {
+		return nil, err
+	}
+	for _, zone := range zones {
+		var path dbus.ObjectPath
+		if err := b.bus.call(ctx, configPath, configIface+"getZoneByName", []any{&path}, zone); err != nil {
+			return nil, fmt.Errorf("zone %s: %w", zone, err)
+		}
+		for _, kind := range []string{"Source", "RichRule"} {
+			have, err := b.names(ctx, path, configZoneIface+"get"+kind+"s")
+			if err != nil {
+				return nil, fmt.Errorf("zone %s: %w", zone, err)
+			}
+			for _, x := range have {
+				if wanted(zone, kind, x) {
+					l = append(l, reference{zone, kind, x, path})
+				}
+			}
+		}
+	}
+	return l, nil
+}
+
+// removeReference removes a source or a rich rule from the permanent configuration.
+func (b *Backend) removeReference(ctx context.Context, r reference) error {
+	if err := b.bus.call(ctx, r.path, configZoneIface+"remove"+r.kind, nil, r.item); err != nil {
+		return fmt.Errorf("zone %s: %w", r.zone, err)
+	}
+	return nil
+}
+
+// ourRule is the form of our rich rules (see richRules). Rules of any other form that refer to our sets are somebody else's.
+var ourRule = regexp.MustCompile(`^rule (priority="1" )?family="ipv[46]" source ipset="bailiff[46]-([a-z0-9-]+-)?[0-9]+" ` +
+	`(protocol value="tcp" |port port="[0-9-]+" protocol="(tcp|udp)" )?(drop|reject type="[a-z0-9-]+")$`)
+
+// ourSource is the form of our sources of the zone drop.
+var ourSource = regexp.MustCompile(`^ipset:bailiff[46]-([a-z0-9-]+-)?[0-9]+$`)
+
+// outdated returns what is ours in the permanent configuration, refers to our sets, and is not needed with the present method, zones and
+// rules: the path of the policy, "" if it is needed or does not exist, and references in zones.
+func (b *Backend) outdated(ctx context.Context) (policy dbus.ObjectPath, zones []reference, err error) {
+	if b.method != "policy" {
+		var foreign *firewall.ForeignError
+		if policy, _, err = b.configuredPolicy(ctx); errors.As(err, &foreign) {
+			policy, err = "", nil
+		}
+		if err != nil {
+			return "", nil, err
+		}
+	}
+	want := b.zoneRules()
+	zones, err = b.references(ctx, func(zone, kind, item string) bool {
+		ours := zone == "drop" && ourSource.MatchString(item)
+		if kind == "RichRule" {
+			ours = ourRule.MatchString(item)
+		}
+		return ours && !slices.Contains(want[zone], item)
+	})
+	return policy, zones, err
+}
+
+// removeOutdated removes what outdated returns, and returns what it changed.
+func (b *Backend) removeOutdated(ctx context.Context) (changed []string, err error) {
+	policy, zones, err := b.outdated(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if policy != "" {
+		if err := b.bus.call(ctx, policy, configPolicyIface+"remove", nil); err != nil {
+			return nil, fmt.Errorf("policy %s: %w", policyName, err)
+		}
+		changed = append(changed, "policy "+policyName)
+	}
+	for _, r := range zones {
+		if err := b.removeReference(ctx, r); err != nil {
+			return changed, err
+		}
+		if what := "zone " + r.zone; !slices.Contains(changed, what) {
+			changed = append(changed, what)
+		}
+	}
+	return changed, nil
 }
 
 // configuredSet is a set in the permanent configuration.
@@ -263,14 +362,15 @@ func (b *Backend) zoneItemKind() string {
 // zoneRules returns the sources or rich rules that each zone should have.
 func (b *Backend) zoneRules() map[string][]string {
 	m := make(map[string][]string)
-	if b.method == "zone" {
+	switch b.method {
+	case "zone":
 		for _, k := range b.keys() {
 			m["drop"] = append(m["drop"], "ipset:"+b.setName(k))
 		}
-		return m
-	}
-	for _, z := range b.zones {
-		m[z] = b.richRules()
+	case "rich":
+		for _, z := range b.zones {
+			m[z] = b.richRules()
+		}
 	}
 	return m
 }
@@ -344,30 +444,15 @@ func (b *Backend) removeAll(ctx context.Context) (found bool, err error) {
 	if err != nil || len(sets) == 0 {
 		return found, err
 	}
-	zones, err := b.names(ctx, configPath, configIface+"getZoneNames")
+	l, err := b.references(ctx, func(_, _, item string) bool { return refers(item, sets) })
 	if err != nil {
 		return found, err
 	}
-	for _, zone := range zones {
-		var path dbus.ObjectPath
-		if err := b.bus.call(ctx, configPath, configIface+"getZoneByName", []any{&path}, zone); err != nil {
-			return found, fmt.Errorf("zone %s: %w", zone, err)
+	for _, r := range l {
+		if err := b.removeReference(ctx, r); err != nil {
+			return found, err
 		}
-		for _, what := range []string{"Source", "RichRule"} {
-			var have []string
-			if err := b.bus.call(ctx, path, configZoneIface+"get"+what+"s", []any{&have}); err != nil {
-				return found, fmt.Errorf("zone %s: %w", zone, err)
-			}
-			for _, x := range have {
-				if !refers(x, sets) {
-					continue
-				}
-				if err := b.bus.call(ctx, path, configZoneIface+"remove"+what, nil, x); err != nil {
-					return found, fmt.Errorf("zone %s: %w", zone, err)
-				}
-				found = true
-			}
-		}
+		found = true
 	}
 	for name, set := range sets {
 		if !strings.HasPrefix(set.Description, mark) {
