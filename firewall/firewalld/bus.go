@@ -27,6 +27,9 @@ const (
 	configPath = dbus.ObjectPath("/org/fedoraproject/FirewallD1/config")
 )
 
+// rightToUse is what a host lacks on which firewalld denies access.
+const rightToUse = "the right to use firewalld"
+
 // errAbsent says that firewalld is not running, or does not answer.
 var errAbsent = fmt.Errorf("firewalld %w", firewall.ErrAbsent)
 
@@ -124,7 +127,7 @@ func explain(method string, err error) error {
 		}
 	case busName + ".NotAuthorizedException", "org.freedesktop.DBus.Error.AccessDenied":
 		return &firewall.UnsupportedError{
-			What: "the right to use firewalld", Hint: "make sure that polkit runs and has bailiff's rule (/usr/share/polkit-1/rules.d/50-bailiff.rules), or write backend: nftables",
+			What: rightToUse, Hint: "make sure that polkit runs and has bailiff's rule (/usr/share/polkit-1/rules.d/50-bailiff.rules), or write backend: nftables",
 			Err: fmt.Errorf("%s: %s", short(method), text),
 		}
 	}

@@ -391,7 +391,7 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 	if found {
 		err = errors.Join(err, b.reload(ctx))
 	}
-	return err
+	return held(ctx, err)
 }
 
 // Empty removes all bans but keeps sets and policy: removing these, too, would cost a reload each time the daemon stops.

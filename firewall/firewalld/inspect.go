@@ -17,7 +17,8 @@ import (
 
 // Inspect compares our sets, what refers to them and their entries with what Reconcile(want) would leave, at run time and in the permanent
 // configuration, and the rules in the kernel. Entries are compared as firewalld reports them.
-func (b *Backend) Inspect(ctx context.Context, bans []firewall.Ban) (*firewall.Inspection, error) {
+func (b *Backend) Inspect(ctx context.Context, bans []firewall.Ban) (_ *firewall.Inspection, err error) {
+	defer func() { err = held(ctx, err) }()
 	now := time.Now()
 	want, over := make(map[firewall.Key]time.Time, len(bans)), make(map[firewall.Key]bool)
 	for _, w := range bans {

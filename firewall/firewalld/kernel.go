@@ -2,7 +2,10 @@ package firewalld
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
+	"bailiff/firewall"
 	"bailiff/firewall/internal/nfrule"
 
 	"github.com/godbus/dbus/v5"
@@ -60,6 +63,25 @@ func (b *Backend) unreferenced(ctx context.Context) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// held returns err, or another error if err says that firewalld denies access although rules in the kernel refer to our sets: the right to
+// use firewalld was lost, and what is in it remains in effect. Without such rules the error is a *firewall.UnsupportedError.
+func held(ctx context.Context, err error) error {
+	var lack *firewall.UnsupportedError
+	if !errors.As(err, &lack) || lack.What != rightToUse {
+		return err
+	}
+	sets, e := nfrule.Lookups(ctx, unix.NFPROTO_INET, tableName)
+	if e != nil {
+		return err
+	}
+	for name := range sets {
+		if ourName(name) {
+			return fmt.Errorf("%v; table inet %s still has rules that look into our sets", lack, tableName)
+		}
+	}
+	return err
 }
 
 // askBackendType asks for firewalld's own backend, nftables or iptables.
