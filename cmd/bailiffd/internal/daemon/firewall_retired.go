@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -137,17 +138,25 @@ func (w *firewallWorker) setRemoving(r *retired) {
 // close closes the backends, once run has returned. Their rules stay unless empty is set, which removes all bans, those of an
 // earlier start included.
 func (w *firewallWorker) close(ctx context.Context, empty bool) error {
+	used := w.be
+	if used == nil {
+		used = w.candidate
+	} else if w.candidate != nil {
+		w.retired = append(w.retired, former(w.candidate, false)) // it may hold a part of the bans
+	}
 	var err error
-	if be := w.target(); be != nil && empty {
-		err = be.Empty(ctx)
-	}
-	if w.be != nil {
-		w.be.Close()
-	}
-	if w.candidate != nil {
-		w.candidate.Close()
+	if used != nil {
+		if empty {
+			err = used.Empty(ctx)
+		}
+		used.Close()
 	}
 	for _, r := range w.retired {
+		if empty {
+			if _, e := r.remove(ctx); e != nil && !r.quiet {
+				err = errors.Join(err, e)
+			}
+		}
 		r.close()
 	}
 	return err

@@ -286,6 +286,39 @@ func TestSwitchTwice(t *testing.T) {
 	}
 }
 
+// TestCloseEmpty: with keep_on_stop: false no backend keeps bans, neither the one in use while another one is to take over, nor that one,
+// nor one whose rules are still to be removed. What a backend cannot hold need not be removed.
+func TestCloseEmpty(t *testing.T) {
+	a, b, c, absent := newTroubled(t, "a"), newTroubled(t, "b"), newTroubled(t, "c"), newTroubled(t, "absent")
+	for _, be := range []*troubled{a, b, c} {
+		if _, err := be.Backend.Reconcile(t.Context(), []firewall.Ban{testBan("192.0.2.1/32")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	absent.clean = fmt.Errorf("it %w", firewall.ErrAbsent)
+	quiet := &retired{quiet: true, close: absent.Close, remove: func(context.Context) (string, error) { return "", errors.New("reported elsewhere") }}
+	w := newFirewallWorker(b, []*retired{leftover(c), former(absent, false), quiet}, nil, nil)
+	w.be = a
+	if err := w.close(t.Context(), true); err != nil {
+		t.Error(err)
+	}
+	if holds(t, a) != "" || holds(t, b) != "" || holds(t, c) != "" {
+		t.Errorf("held: %q, %q, %q", holds(t, a), holds(t, b), holds(t, c))
+	}
+	if !a.closed || !b.closed || !c.closed || !absent.closed {
+		t.Errorf("closed: %t %t %t %t", a.closed, b.closed, c.closed, absent.closed)
+	}
+
+	c.clean, c.closed = errors.New("busy"), false
+	if _, err := c.Backend.Reconcile(t.Context(), []firewall.Ban{testBan("192.0.2.1/32")}); err != nil {
+		t.Fatal(err)
+	}
+	w = newFirewallWorker(a, []*retired{leftover(c)}, nil, nil)
+	if err := w.close(t.Context(), true); err == nil || !c.closed {
+		t.Errorf("%v, closed %t", err, c.closed)
+	}
+}
+
 // TestLeftovers: rules of another backend from an earlier start are removed once the present one works.
 func TestLeftovers(t *testing.T) {
 	a, b, none := newTroubled(t, "a"), newTroubled(t, "b"), newTroubled(t, "none")
