@@ -76,6 +76,14 @@ func (g *clockGuard) check(now time.Time, boot time.Duration) (jump time.Duratio
 // holding reports whether bans are kept although they are over according to the clock.
 func (g *clockGuard) holding() bool { return g.until != 0 }
 
+// over returns the time by which bans end: before the jump, while bans are kept.
+func (g *clockGuard) over(now time.Time) time.Time {
+	if g.holding() {
+		return g.before
+	}
+	return now
+}
+
 // end returns when, by the present clock, the firewall should remove a ban that ends at until.
 func (g *clockGuard) end(until time.Time) time.Time {
 	if held := g.wall.Add(g.until - g.boot); g.holding() && !until.IsZero() && until.Before(held) {
@@ -94,10 +102,7 @@ func (d *daemon) checkClock(now time.Time) time.Time {
 	if jump != 0 || held && !d.clock.holding() {
 		d.firewall.reconcile() // the kernel's timeouts are computed from the clock
 	}
-	if d.clock.holding() {
-		return d.clock.before
-	}
-	return now
+	return d.clock.over(now)
 }
 
 func (d *daemon) reportJump(jump time.Duration) {

@@ -10,9 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/firewall"
 	"bailiff/journal"
 	"bailiff/journal/audit"
+	"bailiff/policy/allow"
 	"bailiff/policy/filter"
+	"bailiff/policy/fleet"
 	"bailiff/policy/jail"
 	"bailiff/units/control"
 )
@@ -147,7 +150,10 @@ func restored(t *testing.T) *daemon {
 		t.Fatal(err)
 	}
 	d.firewall.worker = newFirewallWorker(be, nil, nil, d.firewall.events)
-	t.Cleanup(func() { be.Close() })
+	t.Cleanup(func() {
+		be.Close()
+		d.others.saveNow() // waits for a write in the background
+	})
 	return d
 }
 
@@ -185,6 +191,47 @@ func TestBanAfterStep(t *testing.T) {
 		if ended := d.eng.Expire(d.checkClock(time.Now()).UnixMicro(), 0); len(ended) > 0 {
 			t.Errorf("stepped %v: ended by the step: %v", stepped, ended)
 		}
+	}
+}
+
+// TestFleetBanAfterStep: a ban of another host does not end because the clock went a year forward. If the clock is then set back, the ban is
+// still known.
+func TestFleetBanAfterStep(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	d := restored(t)
+	now := time.Now()
+	right := now.Add(-year)
+	d.clock.wall = right.Round(0) // as if it had been read a moment ago
+	d.conf.Fleet.Hosts = map[string]string{"web1": "a"}
+	d.others.bans = fleet.New(d.conf.Fleet, nil)
+	attacker := netip.MustParsePrefix("203.0.113.1/32")
+	n := fleet.News{Host: "web1", Prefix: attacker, Jail: "sshd", Since: right.Add(-time.Minute).UnixMicro(), Until: right.Add(time.Hour).UnixMicro()}
+	if _, _, err := d.others.bans.Apply(n, right.UnixMicro(), true); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		d.tick(now)
+		held := slices.ContainsFunc(d.firewall.worker.pending.full, func(b firewall.Ban) bool {
+			return b.Prefix == attacker && b.Until.After(now.Add(clockWait-time.Minute))
+		})
+		if !held || d.others.bans.Len() != 1 {
+			t.Errorf("wanted %v of %d bans", d.firewall.worker.pending.full, d.others.bans.Len())
+		}
+	}
+	d.state.Allow(allow.Entry{Prefix: attacker})
+	d.firewall.worker.pending = pending{}
+	if d.refreshAllow(now); !d.firewall.worker.pending.hasFull || len(d.firewall.worker.pending.full) != 0 {
+		t.Errorf("allowed, but wanted %v", d.firewall.worker.pending.full)
+	}
+	d.state.Disallow(attacker)
+	d.refreshAllow(now)
+	if d.clock.check(right.Add(time.Second), sinceBoot()); d.clock.holding() || !d.others.bans.Effect(attacker, right.UnixMicro()).Banned {
+		t.Error("after the clock was set back, the ban is gone")
+	}
+	d.clock.check(now, sinceBoot())
+	d.clock.check(now.Add(clockWait), sinceBoot()+clockWait) // it has stayed there
+	if d.others.tick(now.Add(clockWait), d.clock.holding()); d.others.bans.Len() != 0 || len(d.firewall.wanted()) != 0 {
+		t.Errorf("%d bans are known, wanted %v", d.others.bans.Len(), d.firewall.wanted())
 	}
 }
 

@@ -295,7 +295,7 @@ func (d *daemon) tick(now time.Time) {
 		d.released(ended, expired, "")
 	}
 	d.decideTogether(now)
-	d.others.tick(now)
+	d.others.tick(now, d.clock.holding())
 	d.firewall.tick(now)
 	d.tickAllow(now)
 	d.updateProblems(now)

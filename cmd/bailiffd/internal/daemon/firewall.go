@@ -147,7 +147,7 @@ func (f *firewallControl) wanted() []firewall.Ban {
 			}
 		}
 	}
-	for c := range f.others.bans.Effects(time.Now().UnixMicro()) {
+	for c := range f.others.bans.Effects(f.clock.over(time.Now()).UnixMicro()) {
 		if c.Banned {
 			want = append(want, f.fleetBan(c))
 		}

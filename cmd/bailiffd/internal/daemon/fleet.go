@@ -117,9 +117,9 @@ func (o *otherHosts) finished(err error) {
 	o.joint = o.joint || err != nil
 }
 
-// tick removes expired bans and saves the rest.
-func (o *otherHosts) tick(now time.Time) {
-	if o.bans.Expire(now.UnixMicro()) > 0 {
+// tick removes expired bans, unless they are kept because the clock may be wrong, and saves the rest.
+func (o *otherHosts) tick(now time.Time, kept bool) {
+	if !kept && o.bans.Expire(now.UnixMicro()) > 0 {
 		o.dirty = true
 	}
 	o.saveIfDue(now)
@@ -131,7 +131,11 @@ func (d *daemon) configureFleet(now time.Time) {
 	if len(l) > 0 {
 		d.others.dirty = true
 	}
-	if d.conf.Fleet.Some() { // else the set is gone
+	switch {
+	case !d.conf.Fleet.Some(): // the set is gone
+	case d.clock.holding(): // by a clock that may be wrong, a ban that is kept has ended, and cannot change
+		d.firewall.reconcile()
+	default:
 		d.firewall.fleetChanged(l...)
 	}
 }

@@ -241,12 +241,12 @@ func TestFleetFileBlocks(t *testing.T) {
 	}
 	ban("203.0.113.1/32")
 	first := o.bans.Append(nil)
-	returns("a tick", func() { o.tick(now.Add(saveBans)) })
+	returns("a tick", func() { o.tick(now.Add(saveBans), false) })
 	if got := <-begun; !bytes.Equal(got, first) {
 		t.Errorf("%q is written, not %q", got, first)
 	}
 	ban("203.0.113.2/32")
-	returns("a second tick", func() { o.tick(now.Add(10 * fleetSave)) })
+	returns("a second tick", func() { o.tick(now.Add(10*fleetSave), false) })
 	if len(begun) != 0 {
 		t.Error("a second write has begun before the first has ended")
 	}
@@ -272,13 +272,13 @@ func TestFleetFileBlocks(t *testing.T) {
 
 	// What could not be written is written again.
 	ban("203.0.113.3/32")
-	o.tick(now.Add(20 * fleetSave))
+	o.tick(now.Add(20*fleetSave), false)
 	<-begun
 	disk <- errors.New("disk full")
 	if o.finished(<-o.done); o.err == nil {
 		t.Error("no error")
 	}
-	o.tick(now.Add(30 * fleetSave))
+	o.tick(now.Add(30*fleetSave), false)
 	if got := <-begun; !bytes.Equal(got, o.bans.Append(nil)) {
 		t.Errorf("%q is written", got)
 	}

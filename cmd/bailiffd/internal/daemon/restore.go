@@ -39,11 +39,11 @@ func (d *daemon) restore(ctx context.Context) (be firewall.Backend, start positi
 	}
 	now := time.Now()
 	d.state = saved.state
-	if err := d.others.load(d.opt.state, d.conf.Fleet, now); err != nil {
-		d.problems.happened(audit.KindError, "bans of other hosts", err.Error()+": they send them again")
-	}
 	if jump := d.clock.start(now, sinceBoot(), saved.at); jump > 0 {
 		d.reportJump(jump)
+	}
+	if err := d.others.load(d.opt.state, d.conf.Fleet, d.clock.over(now)); err != nil {
+		d.problems.happened(audit.KindError, "bans of other hosts", err.Error()+": they send them again")
 	}
 	pos, lost := d.savedPosition(now)
 	if pos.IsZero() {
@@ -256,7 +256,7 @@ func (d *daemon) replayTrail(ctx context.Context, saved *savedState, pos journal
 		}
 		r.entries++
 		e := j.Entry()
-		changed, err := replayEntry(d.state, audit.ValuesOf(e).Get, d.steps.timeOf(&e.Cursor).UnixMicro(), byHand, now.UnixMicro())
+		changed, err := replayEntry(d.state, audit.ValuesOf(e).Get, d.steps.timeOf(&e.Cursor).UnixMicro(), byHand, d.clock.over(now).UnixMicro())
 		if err != nil {
 			bad++
 		}
