@@ -13,6 +13,7 @@ import (
 	"bailiff/journal/audit"
 	"bailiff/policy"
 	"bailiff/policy/allow"
+	"bailiff/policy/config"
 	"bailiff/policy/diag"
 	"bailiff/policy/fleet"
 	"bailiff/policy/state"
@@ -327,6 +328,9 @@ func replayEntry(led *state.State, get func(string) string, at int64, byHand boo
 }
 
 // recoverSets takes over the bans that are in the firewall's sets but in no audit entry. It returns how many elements the sets hold.
+//
+// firewalld's elements have no end and stay while the daemon is down: one that an audit entry is about is not in force any more, and others
+// get the duration of a first ban.
 func (d *daemon) recoverSets(ctx context.Context, be firewall.Backend, now time.Time) (found int, err error) {
 	c, cancel := context.WithTimeout(ctx, listLimit)
 	defer cancel()
@@ -339,6 +343,12 @@ func (d *daemon) recoverSets(ctx context.Context, be firewall.Backend, now time.
 		known := e.Scope == fleet.Scope || isCarried(e.Scope)
 		for range d.state.Of(e.Prefix) {
 			known = true
+		}
+		if be.Name() == "firewalld" && e.Until.IsZero() {
+			known = known || slices.ContainsFunc(d.state.HistoryOf(e.Prefix), func(h state.History) bool { return h.Prefix == e.Prefix })
+			if long := d.conf.Defaults.BanTime; long != config.Forever {
+				e.Until = now.Add(long)
+			}
 		}
 		if !known {
 			b := state.Ban{Prefix: e.Prefix, Jail: jailRecovered, Since: now.UnixMicro(), Count: 1, Reason: "found in the firewall's set", Scope: d.firewall.scopes.text(e.Scope)}
