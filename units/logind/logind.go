@@ -39,7 +39,7 @@ const (
 const (
 	callLimit   = 5 * time.Second        // for connecting, and for one list of sessions; logind answers in milliseconds
 	burstTime   = 200 * time.Millisecond // sessions come in bursts (ansible, cluster shells); one question serves all of them
-	minPause    = 2 * time.Second        // before the next attempt to connect; doubled each time
+	minPause    = 2 * time.Second        // before the next attempt to connect, or to get an answer; doubled each time
 	maxPause    = 5 * time.Minute
 	maxSessions = 256
 )
@@ -121,13 +121,15 @@ func (w *Watcher) follow(ctx context.Context, out chan<- []operator.Session) (wo
 			return false
 		}
 	}
+	pause := minPause
 	for {
 		// First the owner, then the sessions: those that it signals before its name is known are in the list.
 		var owner string
 		conn.BusObject().CallWithContext(ctx, driver+".GetNameOwner", 0, busName).Store(&owner) // no error matters: the bus starts logind for the next call
 		l.owner.Store(owner)
+		var again <-chan time.Time // blocks forever after an answer
 		if open, err := w.sessions(ctx, conn); err == nil {
-			worked = true
+			worked, pause = true, minPause
 			select {
 			case out <- open:
 			case <-ctx.Done():
@@ -135,9 +137,12 @@ func (w *Watcher) follow(ctx context.Context, out chan<- []operator.Session) (wo
 			}
 		} else if !conn.Connected() {
 			return worked
+		} else {
+			again, pause = time.After(pause), min(2*pause, maxPause)
 		}
 		select {
 		case <-w.wake:
+		case <-again:
 		case <-l.changed:
 			select {
 			case <-time.After(burstTime):

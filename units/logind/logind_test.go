@@ -27,6 +27,7 @@ type login1 struct {
 	list []entry
 
 	asked atomic.Int64 // times
+	busy  atomic.Int64 // number of questions that it does not answer first
 }
 
 type entry struct {
@@ -56,6 +57,9 @@ func serve(t *testing.T, address string) *login1 {
 
 func (l *login1) ListSessions() ([]entry, *dbus.Error) {
 	l.asked.Add(1)
+	if l.busy.Add(-1) >= 0 {
+		return nil, dbus.NewError("org.freedesktop.DBus.Error.NoReply", []any{"busy"})
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.list), nil
@@ -223,6 +227,21 @@ func TestForgedSignals(t *testing.T) {
 	if n > goroutines {
 		t.Errorf("%d goroutines before, %d after a flood", goroutines, n)
 	}
+}
+
+// TestBusy: if logind does not answer, it is asked again, although no session begins or ends.
+func TestBusy(t *testing.T) {
+	address, _ := bustest.Start(t, t.TempDir())
+	l := serve(t, address)
+	l.set("1", "root", 0, "", nil)
+	l.busy.Store(1)
+	w := New(func(string, int64) bool { return true })
+	w.address = address
+	ctx, cancel := context.WithCancel(t.Context())
+	out, done := make(chan []operator.Session), make(chan struct{})
+	go func() { w.Run(ctx, out); close(done) }()
+	defer func() { cancel(); <-done }()
+	next(t, out, "root/0 1 100 pts/1 198.51.100.7")
 }
 
 // Without a bus nothing is sent.
