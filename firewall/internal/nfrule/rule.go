@@ -128,12 +128,6 @@ func CommentOf(r *nftables.Rule) (text string, ours bool) {
 	return text, ok && strings.HasPrefix(text, mark)
 }
 
-// ScopeOf returns the scope of a rule in the kernel; ours reports whether the rule is one of ours.
-func ScopeOf(r *nftables.Rule) (scope string, ours bool) {
-	text, ours := CommentOf(r)
-	return scopeIn(text), ours
-}
-
 // CounterOf returns the counter of a rule, or nil.
 func CounterOf(exprs []expr.Any) *expr.Counter {
 	for _, e := range exprs {
@@ -148,7 +142,8 @@ func CounterOf(exprs []expr.Any) *expr.Counter {
 func Counters(rules []*nftables.Rule) map[string]expr.Counter {
 	sums := make(map[string]expr.Counter)
 	for _, r := range rules {
-		if scope, ours := ScopeOf(r); ours {
+		if text, ours := CommentOf(r); ours {
+			scope := scopeIn(text)
 			if n := CounterOf(r.Exprs); n != nil {
 				sums[scope] = expr.Counter{Packets: sums[scope].Packets + n.Packets, Bytes: sums[scope].Bytes + n.Bytes}
 			}

@@ -67,19 +67,19 @@ func TestConnections(t *testing.T) {
 	}
 	w.reconcile(nil)
 	applied()
-	w.add(testBan("192.0.2.1/32"))
+	w.put([]change{{ban: testBan("192.0.2.1/32")}})
 	applied()
 	next("close 192.0.2.1/32") // and it hangs there
-	w.add(testBan("192.0.2.2/32"))
+	w.put([]change{{ban: testBan("192.0.2.2/32")}})
 	applied()
 	killing <- struct{}{}
 	next("forget 192.0.2.1/32", "close 192.0.2.2/32") // and both hang there
 	killing <- struct{}{}
-	w.add(testBan("192.0.2.3/32"))
+	w.put([]change{{ban: testBan("192.0.2.3/32")}})
 	applied()
 	next("close 192.0.2.3/32")
 	killing <- struct{}{}
-	w.add(testBan("192.0.2.4/32"))
+	w.put([]change{{ban: testBan("192.0.2.4/32")}})
 	applied()
 	next("close 192.0.2.4/32") // so conntrack's queue has those before
 	close(walking)
@@ -87,7 +87,7 @@ func TestConnections(t *testing.T) {
 	close(killing)
 	next("forget 192.0.2.4/32")
 	c.enable(false)
-	w.add(testBan("192.0.2.5/32"))
+	w.put([]change{{ban: testBan("192.0.2.5/32")}})
 	applied()
 	w.finish()
 	<-done
@@ -137,7 +137,7 @@ func TestConnectionsOfFullSet(t *testing.T) {
 	lift := func(s string) {
 		p := netip.MustParsePrefix(s)
 		x.full = slices.DeleteFunc(x.full, func(b firewall.Ban) bool { return b.Prefix == p })
-		x.w.remove(firewall.Key{Prefix: p})
+		x.w.put([]change{{remove: true, ban: firewall.Ban{Prefix: p}}})
 	}
 	finished := func() {
 		t.Helper()

@@ -157,14 +157,12 @@ func (f *firewallControl) wanted() []firewall.Ban {
 
 // release removes from the firewall a ban that has left the state. Elements of other bans stay, until those end.
 func (f *firewallControl) release(b *state.Ban) {
+	var changes []change
 	for _, scope := range f.scopes.of(b.Scope) {
-		k := firewall.Key{Prefix: b.Prefix, Scope: scope}
-		if e, ok := f.element(k); ok {
-			f.worker.add(e)
-		} else {
-			f.worker.remove(k)
-		}
+		e, ok := f.element(firewall.Key{Prefix: b.Prefix, Scope: scope})
+		changes = append(changes, change{remove: !ok, ban: e})
 	}
+	f.worker.put(changes)
 }
 
 // configure applies a loaded configuration. be is the new backend from open; nil: the present one serves it.

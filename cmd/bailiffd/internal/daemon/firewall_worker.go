@@ -152,24 +152,6 @@ func (w *firewallWorker) signal() {
 	}
 }
 
-// add queues bans.
-func (w *firewallWorker) add(b ...firewall.Ban) {
-	changes := make([]change, len(b))
-	for i := range b {
-		changes[i].ban = b[i]
-	}
-	w.put(changes)
-}
-
-// remove queues unbans.
-func (w *firewallWorker) remove(keys ...firewall.Key) {
-	changes := make([]change, len(keys))
-	for i, k := range keys {
-		changes[i] = change{remove: true, ban: firewall.Ban{Prefix: k.Prefix, Scope: k.Scope}}
-	}
-	w.put(changes)
-}
-
 // put queues changes.
 func (w *firewallWorker) put(changes []change) {
 	for i := range changes {

@@ -124,7 +124,7 @@ func (x *workerTest) later(d time.Duration) {
 // ban queues a ban, as the owner of the state does.
 func (x *workerTest) ban(s string) {
 	x.full = append(x.full, testBan(s))
-	x.w.add(testBan(s))
+	x.w.put([]change{{ban: testBan(s)}})
 }
 
 // next is the next event; it answers a request for the full set.
@@ -453,7 +453,7 @@ func TestBackoff(t *testing.T) {
 	x.w.inspect(repair)
 	lifted := x.full[len(x.full)-2]
 	x.full = slices.DeleteFunc(x.full, func(b firewall.Ban) bool { return b.Prefix == lifted.Prefix })
-	x.w.remove(lifted.Key())
+	x.w.put([]change{{remove: true, ban: lifted}})
 	hang <- struct{}{}
 	x.next() // the full set
 	if e := x.next(); e.err == nil || e.needFull {
@@ -507,7 +507,7 @@ func TestOverflow(t *testing.T) {
 	for i := range maxQueue + 500 {
 		b := testBan(fmt.Sprintf("10.%d.%d.%d/32", i>>16, i>>8&255, i&255))
 		x.full = append(x.full, b)
-		x.w.add(b)
+		x.w.put([]change{{ban: b}})
 		if n := len(x.w.pending.changes); n > maxQueue { // the worker does not touch it
 			t.Fatalf("%d changes wait", n)
 		}
