@@ -17,6 +17,7 @@ type Roster struct {
 	Serial uint64            // greater with each change
 	Hosts  map[string]string // with their groups
 	Allow  []Allowed         // MaxAllowed at most
+	Hub    []netip.Addr      // of the hub's servers, which no host of the fleet bans: MaxHub at most; not saved
 }
 
 // Allowed is a prefix that the fleet's operators never want to be banned, on any host.
@@ -55,14 +56,17 @@ func (a *Allowed) Check() error {
 // MaxHosts is how many hosts a fleet may have.
 const MaxHosts = 10_000
 
+// MaxHub is how many addresses the hub of a fleet may have: each of its servers some.
+const MaxHub = 1024
+
 // ErrOldRoster means that a roster is older than one that came before it.
 var ErrOldRoster = errors.New("the roster is older than the one in use")
 
-// SetRoster takes a roster and returns what it changes for any prefix: nothing unless Rules.Roster is set. One that is older
+// SetRoster takes a roster and returns what it changes for any prefix. Its hosts count if Rules.Roster is set. One that is older
 // than the last one of the same fleet is refused, so that nobody can bring a removed host back by sending an old one again.
 func (b *Bans) SetRoster(r Roster, now int64) ([]Change, error) {
-	if !ValidHost(r.Fleet) || len(r.Hosts) > MaxHosts || len(r.Allow) > MaxAllowed {
-		return nil, fmt.Errorf("a roster of fleet %q with %d hosts and %d allowed prefixes is not accepted", r.Fleet, len(r.Hosts), len(r.Allow))
+	if !ValidHost(r.Fleet) || len(r.Hosts) > MaxHosts || len(r.Allow) > MaxAllowed || len(r.Hub) > MaxHub {
+		return nil, fmt.Errorf("a roster of fleet %q with %d hosts, %d allowed prefixes and %d addresses of the hub is not accepted", r.Fleet, len(r.Hosts), len(r.Allow), len(r.Hub))
 	}
 	for i := range r.Allow {
 		if err := r.Allow[i].Check(); err != nil {
@@ -77,10 +81,10 @@ func (b *Bans) SetRoster(r Roster, now int64) ([]Change, error) {
 	if r.Fleet == b.roster.Fleet && r.Serial < b.roster.Serial {
 		return nil, fmt.Errorf("%w: serial number %d, then %d", ErrOldRoster, b.roster.Serial, r.Serial)
 	}
-	if r.Fleet == b.roster.Fleet && r.Serial == b.roster.Serial && maps.Equal(r.Hosts, b.roster.Hosts) && slices.Equal(r.Allow, b.roster.Allow) {
+	if r.Fleet == b.roster.Fleet && r.Serial == b.roster.Serial && maps.Equal(r.Hosts, b.roster.Hosts) && slices.Equal(r.Allow, b.roster.Allow) && slices.Equal(r.Hub, b.roster.Hub) {
 		return nil, nil
 	}
-	r.Hosts, r.Allow = maps.Clone(r.Hosts), slices.Clone(r.Allow)
+	r.Hosts, r.Allow, r.Hub = maps.Clone(r.Hosts), slices.Clone(r.Allow), slices.Clone(r.Hub)
 	b.roster = r
 	return b.Configure(b.rules, b.allowed, now), nil
 }
@@ -106,8 +110,9 @@ func (r *Roster) Entries() (l []allow.Entry) {
 // Group returns the group of an accepted host, "" if the host is not accepted.
 func (b *Bans) Group(host string) string { return b.rules.Hosts[host] }
 
-// resolve returns the rules with the accepted hosts, and with defaults for unset values.
+// resolve returns the rules with the accepted hosts and the hub's addresses, and with defaults for unset values.
 func (b *Bans) resolve(r Rules) Rules {
+	r.hub = b.roster.Hub
 	if r.Roster {
 		r.Hosts = b.roster.Hosts
 	}

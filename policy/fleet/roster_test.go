@@ -90,6 +90,54 @@ func TestRoster(t *testing.T) {
 	set(other, 1)
 }
 
+// TestHubAddresses: no host bans the hub. What was accepted before its addresses were known is lifted.
+func TestHubAddresses(t *testing.T) {
+	b := New(Rules{Roster: true, MinPrefix4: 24}, nil)
+	set := func(changes int, hub ...string) {
+		t.Helper()
+		r := roster(1, "h0")
+		for _, a := range hub {
+			r.Hub = append(r.Hub, netip.MustParseAddr(a))
+		}
+		if l, err := b.SetRoster(r, start); err != nil || len(l) != changes {
+			t.Errorf("%v, %v", l, err)
+		}
+	}
+	ban := func(p string) error {
+		_, _, err := b.Apply(news("h0", p, start, start+hour), start, true)
+		return err
+	}
+	set(0)
+	for _, p := range []string{"192.0.2.1", "192.0.2.2", "2001:db8::/64"} {
+		if err := ban(p); err != nil {
+			t.Error(err)
+		}
+	}
+	set(2, "192.0.2.1", "2001:db8::1")
+	want := map[netip.Prefix]int64{prefixOf("192.0.2.2"): start + hour}
+	if got := inEffect(b, start); !maps.Equal(got, want) {
+		t.Error(got)
+	}
+	for _, p := range []string{"192.0.2.1", "192.0.2.0/24", "2001:db8::/64"} {
+		if err := ban(p); !errors.Is(err, ErrHub) {
+			t.Errorf("%s: %v", p, err)
+		}
+	}
+	b.Configure(Rules{Roster: true}, nil, start)
+	if err := ban("192.0.2.1"); !errors.Is(err, ErrHub) {
+		t.Error("after a change of the configuration:", err)
+	}
+	set(0, "192.0.2.9") // it has moved
+	if err := ban("192.0.2.1"); err != nil {
+		t.Error(err)
+	}
+	many := roster(2, "h0")
+	many.Hub = make([]netip.Addr, MaxHub+1)
+	if _, err := b.SetRoster(many, start); err == nil {
+		t.Error("too many addresses are accepted")
+	}
+}
+
 // TestOperatorsAllow: what operators allow is kept with the roster, and neither wide nor without a name.
 func TestOperatorsAllow(t *testing.T) {
 	b := New(Rules{Roster: true}, nil)

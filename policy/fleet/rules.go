@@ -22,6 +22,8 @@ type Rules struct {
 	MaxBans    int               // kept of one host; 0: 10,000
 	Rate       int               // bans of one host a minute; 0: 100
 	Together   Together          // whether failures on many hosts are counted together
+
+	hub []netip.Addr // Roster.Hub
 }
 
 // Scope is the name of the firewall's set that holds the bans of other hosts.
@@ -33,6 +35,7 @@ var (
 	ErrJail    = errors.New("the jail is not accepted")
 	ErrPrefix  = errors.New("the prefix cannot be banned")
 	ErrWide    = errors.New("the prefix is too wide")
+	ErrHub     = errors.New("the prefix contains an address of the fleet's hub")
 	ErrTime    = errors.New("the times make no sense, or the host's clock is ahead by hours")
 	ErrOver    = errors.New("the ban is over")
 	ErrTooMany = errors.New("the host has too many bans")
@@ -123,6 +126,9 @@ func (r *Rules) refusesPrefix(p netip.Prefix) error {
 		if n.Overlaps(p) {
 			return ErrPrefix
 		}
+	}
+	if slices.ContainsFunc(r.hub, p.Contains) {
+		return ErrHub
 	}
 	return nil
 }

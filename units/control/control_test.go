@@ -397,6 +397,10 @@ func TestCalls(t *testing.T) {
 	if set.Serial != 3 {
 		t.Errorf("%+v", set)
 	}
+	hosts.Hub = []string{"192.0.2.1", "192.0.2.1/32"}
+	if _, err = c.SetFleetHosts(ctx, hosts); err == nil || !strings.Contains(err.Error(), `hub[1]: "192.0.2.1/32" is not an address`) {
+		t.Error(err)
+	}
 	m, err := c.Metrics(ctx, false)
 	check("metrics", err)
 	open, err := c.Metrics(ctx, true)

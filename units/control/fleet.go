@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"time"
 
@@ -48,6 +49,7 @@ type FleetHosts struct {
 	Serial uint64            `json:"serial"` // greater with each change: an older list is refused with status 409
 	Hosts  map[string]string `json:"hosts"`  // with their groups
 	Allow  []FleetAllowed    `json:"allow"`  // what the fleet's operators never want to be banned
+	Hub    []string          `json:"hub"`    // addresses of the hub's servers: bans of other hosts that contain one are refused and lifted
 }
 
 // FleetAllowed is a prefix that an operator of the fleet allows on all hosts.
@@ -136,6 +138,13 @@ func (s *Server) putFleetHosts(r *http.Request, _ url.Values, _ Peer) (any, erro
 			x.Until = a.Until.UnixMicro()
 		}
 		roster.Allow = append(roster.Allow, x)
+	}
+	for i, s := range req.Hub {
+		a, err := netip.ParseAddr(s)
+		if err != nil {
+			return nil, BadRequest("an address such as 192.0.2.1", "hub[%d]: %q is not an address", i, s)
+		}
+		roster.Hub = append(roster.Hub, a.Unmap().WithZone(""))
 	}
 	return s.d.SetFleetHosts(r.Context(), roster)
 }

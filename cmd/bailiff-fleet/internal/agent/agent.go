@@ -1,11 +1,11 @@
 // Package agent is bailiff-fleet: it connects the daemon of this host to those of the other hosts of its fleet, through a hub.
 //
-// Six goroutines do the work, joined by bounded channels. The follower (follower.go) follows the daemon's own bans. The publisher
+// Seven goroutines do the work, joined by bounded channels. The follower (follower.go) follows the daemon's own bans. The publisher
 // (publisher.go, own.go) compares them with those on the hub and sends the difference. The reader (reader.go, fetch.go) reads what
 // others have sent and checks its signatures. The applier (applier.go) passes it to the daemon, which decides what takes effect. Two
 // more exchange summaries of failures that hosts count together (together.go), and the lines of bans that operators ask for
-// (evidence.go). While the daemon accepts nothing, reading stops; while the hub is away, nothing is queued: when it returns, the
-// publisher compares again.
+// (evidence.go). The last one looks up the hub's addresses (link.go), which no host may ban. While the daemon accepts nothing,
+// reading stops; while the hub is away, nothing is queued: when it returns, the publisher compares again.
 //
 // Neither hub nor hosts are trusted: the hub can withhold messages but not forge any, since hosts sign them and an operator signs the
 // list of hosts; policy/fleet, in the daemon, decides what a host may do here.
@@ -77,7 +77,7 @@ type Agent struct {
 // New makes an agent.
 func New(o Options) *Agent {
 	a := &Agent{
-		Options: o, key: o.Member.Key.Private(), fresh: fresh, pageInterval: pageInterval, countEvery: fleet.SummaryInterval, link: &link{log: o.Log, answerTime: fetchTime},
+		Options: o, key: o.Member.Key.Private(), fresh: fresh, pageInterval: pageInterval, countEvery: fleet.SummaryInterval, link: newLink(o.Log),
 		changes: make(chan ownChange, 256), lifted: make(chan []liftedBan), seen: make(chan seenNews, 1024),
 		toDaemon: make(chan []fleet.News, 2), reread: make(chan struct{}, 1), newRoster: make(chan struct{}, 1),
 		summaries: make(chan stored, 1024), asks: make(chan *control.Event, 16), evidence: make(chan stored, 64),
@@ -107,6 +107,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	p := &publisher{Agent: a, own: newOwn(a.Member.Host), sent: make(map[ownKey]sentNews), lostWait: lostAfter}
 	start(func() { p.run(ctx) })
+	start(func() { a.link.resolve(ctx, func() { signal(a.newRoster) }) })
 	start(func() { a.follow(ctx) })
 	start(func() { a.apply(ctx) })
 	start(func() { a.countTogether(ctx) })
@@ -155,13 +156,18 @@ func (a *Agent) Alive(within time.Duration) bool {
 	return at == 0 || time.Since(time.Unix(0, at)) < within
 }
 
-// tellRoster hands the daemon the list of hosts, if there is one.
+// tellRoster hands the daemon the list of hosts, if there is one, with the addresses of the hub: the daemon lifts bans that were passed on
+// before these were known.
 func (a *Agent) tellRoster(ctx context.Context) {
 	r := a.roster.Load()
 	if r.groups == nil {
 		return
 	}
-	_, err := a.Daemon.SetFleetHosts(ctx, control.FleetHosts{Fleet: a.Member.Fleet, Serial: r.serial, Hosts: r.groups, Allow: r.allow})
+	var hub []string
+	for _, addr := range a.link.addresses() {
+		hub = append(hub, addr.String())
+	}
+	_, err := a.Daemon.SetFleetHosts(ctx, control.FleetHosts{Fleet: a.Member.Fleet, Serial: r.serial, Hosts: r.groups, Allow: r.allow, Hub: hub})
 	if err == nil || ctx.Err() != nil {
 		return
 	}

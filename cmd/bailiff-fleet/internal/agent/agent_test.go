@@ -148,6 +148,9 @@ func (d *fakeDaemon) SetFleetHosts(_ context.Context, r fleet.Roster) (*control.
 		return nil, &control.Error{Status: 409, Message: "older"}
 	}
 	d.serial = r.Serial
+	if _, err := d.others.SetRoster(r, time.Now().UnixMicro()); err != nil {
+		return nil, &control.Error{Status: 400, Message: err.Error()}
+	}
 	return &control.FleetHostsSet{}, nil
 }
 
@@ -272,6 +275,9 @@ func (h *testHub) run(name string, d *fakeDaemon) (a *Agent, stop func()) {
 	}
 	if h.answerTime != 0 {
 		a.link.answerTime = h.answerTime
+	}
+	if h.lookup != nil {
+		a.link.lookup = h.lookup
 	}
 	a.countEvery = 100 * time.Millisecond
 	ctx, cancel := context.WithCancel(h.t.Context())

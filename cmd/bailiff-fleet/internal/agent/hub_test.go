@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,6 +51,7 @@ type testHub struct {
 	roster              hub.Roster
 	fresh, pageInterval time.Duration // of agents; 0: as usual
 	answerTime          time.Duration
+	lookup              func(ctx context.Context, network, name string) ([]netip.Addr, error) // nil: as usual
 }
 
 // newHub starts a hub for hosts.

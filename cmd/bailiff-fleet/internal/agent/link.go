@@ -1,12 +1,14 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -42,11 +44,25 @@ const (
 	waitPerHost = time.Millisecond
 )
 
+var errNoAddress = errors.New("it has none")
+
 // errLost ends calls whose answer can no longer come.
 var errLost = errors.New("the connection to the hub was lost")
 
-// maxHubs bounds the remembered addresses of the hub. A name may resolve to new ones each time.
-const maxHubs = 64
+// Bounds of the remembered addresses of the hub: those that it has told of or was reached at, and those of each name in the roster. (16 servers
+// have fewer than fleet.MaxHub.)
+const (
+	maxHubs  = 64
+	maxNamed = 32
+)
+
+// Times of looking up the hub's names: how long one look-up may take, the pauses after one that failed, and after others.
+const (
+	lookupTime     = 10 * time.Second
+	firstLookup    = time.Second
+	longestLookup  = time.Minute
+	lookupInterval = 10 * time.Minute
+)
 
 // Bounds of the hub's messages that wait while earlier ones are passed on. Any others are read again later.
 const (
@@ -102,14 +118,22 @@ type link struct {
 
 	answerTime time.Duration // fetchTime, except in tests
 
+	ask    chan struct{}                                                         // look up the hub's names now
+	lookup func(ctx context.Context, network, name string) ([]netip.Addr, error) // of net.Resolver, except in tests
+
 	mu    sync.Mutex
 	url   string // of the server; "": not connected
 	since time.Time
-	err   error               // why it is not connected
-	hubs  map[netip.Addr]bool // addresses of the hub that are known
+	err   error                   // why it is not connected
+	hubs  map[netip.Addr]bool     // addresses that the hub has told of or was reached at, or that the roster names
+	named map[string][]netip.Addr // the latest known addresses of the roster's servers, by name
 	log   func(string)
 	conn  context.Context    // ends with the connection; nil: there was none yet
 	lost  context.CancelFunc // ends conn
+}
+
+func newLink(log func(string)) *link {
+	return &link{log: log, answerTime: fetchTime, ask: make(chan struct{}, 1), lookup: net.DefaultResolver.LookupNetIP}
 }
 
 func (l *link) state() (url string, since time.Time, err error) {
@@ -142,6 +166,7 @@ func (l *link) up(nc *nats.Conn) {
 	l.end()
 	l.conn, l.lost = context.WithCancel(context.Background())
 	l.mu.Unlock()
+	signal(l.ask)
 	signal(l.again)
 }
 
@@ -166,16 +191,98 @@ func (l *link) during(ctx context.Context) (context.Context, context.CancelFunc)
 	return ctx, func() { stop(); cancel(nil) }
 }
 
-// knowAll replaces the known addresses of the hub with those among its servers.
+// knowAll replaces the known addresses of the hub with those of these servers. resolve looks up the names among them.
 func (l *link) knowAll(servers []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.hubs = make(map[netip.Addr]bool)
+	named := make(map[string][]netip.Addr, len(servers))
 	for _, s := range servers {
 		if u, err := url.Parse(s); err == nil {
 			l.know(u.Host)
+			named[u.Hostname()] = l.named[u.Hostname()]
 		}
 	}
+	l.named = named
+	signal(l.ask)
+}
+
+// resolve looks up the addresses of the hub's servers until ctx ends: at the start, when the hub moves, at each connection and at an
+// interval. It calls changed when they have changed. Others never wait for it.
+func (l *link) resolve(ctx context.Context, changed func()) {
+	unknown := fault{log: l.log}
+	var told []netip.Addr
+	tell := func() {
+		if now := l.addresses(); !slices.Equal(now, told) {
+			told = now
+			changed()
+		}
+	}
+	for pause := firstLookup; ctx.Err() == nil; {
+		tell() // look-ups take seconds while a name server is away
+		err := l.lookUp(ctx)
+		tell()
+		if ctx.Err() != nil {
+			return
+		}
+		unknown.set(err)
+		wait := lookupInterval
+		if err != nil {
+			wait, pause = pause, min(2*pause, longestLookup)
+		} else {
+			pause = firstLookup
+		}
+		select {
+		case <-ctx.Done():
+		case <-l.ask:
+		case <-time.After(wait + rand.N(wait/4)):
+		}
+	}
+}
+
+// lookUp looks up the names of the hub's servers once. A name that has no answer keeps its addresses.
+func (l *link) lookUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, lookupTime)
+	defer cancel()
+	l.mu.Lock()
+	names := slices.Sorted(maps.Keys(l.named))
+	l.mu.Unlock()
+	errs := make([]error, len(names))
+	var wg sync.WaitGroup
+	for i, name := range names {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			found, err := l.lookup(ctx, "ip", name)
+			if err != nil || len(found) == 0 {
+				errs[i] = fmt.Errorf("the addresses of the hub's server %s are not known, so bans of them would not be recognized: %w", name, cmp.Or(err, errNoAddress))
+				return
+			}
+			for i := range found {
+				found[i] = found[i].Unmap().WithZone("")
+			}
+			slices.SortFunc(found, netip.Addr.Compare)
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if _, still := l.named[name]; still {
+				l.named[name] = found[:min(len(found), maxNamed)]
+			}
+		}()
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// addresses returns the known addresses of the hub, in order.
+func (l *link) addresses() []netip.Addr {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := slices.Collect(maps.Keys(l.hubs))
+	for _, some := range l.named {
+		all = append(all, some...)
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all)
 }
 
 // know remembers an address of the hub, HOST:PORT. It ignores host names.
@@ -192,6 +299,11 @@ func (l *link) isHub(p netip.Prefix) bool {
 	defer l.mu.Unlock()
 	for a := range l.hubs {
 		if p.Contains(a) {
+			return true
+		}
+	}
+	for _, some := range l.named {
+		if slices.ContainsFunc(some, p.Contains) {
 			return true
 		}
 	}
