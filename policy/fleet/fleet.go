@@ -349,8 +349,12 @@ func (b *Bans) remove(gone func(*ban) bool) (n int) {
 	return n
 }
 
-// Configure takes new rules and a new allow list and returns what changes for any prefix. Bans that the rules no longer accept are removed.
+// Configure takes new rules and a new allow list and returns what changes for any prefix. Bans that the rules no longer accept are removed. If
+// they accept no host any more, the roster is forgotten: the host has left its fleet, and the next one may have the same name.
 func (b *Bans) Configure(r Rules, allowed *allow.List, now int64) []Change {
+	if b.rules.Some() && !r.Some() {
+		b.roster = Roster{}
+	}
 	before := make(map[prefix.Key]Change, len(b.first))
 	for k := range b.first {
 		before[k] = b.effect(k, now)

@@ -63,7 +63,7 @@ const MaxHub = 1024
 var ErrOldRoster = errors.New("the roster is older than the one in use")
 
 // SetRoster takes a roster and returns what it changes for any prefix. Its hosts count if Rules.Roster is set. One that is older
-// than the last one of the same fleet is refused, so that nobody can bring a removed host back by sending an old one again.
+// than the last one of the same fleet is refused, so that nobody can bring a removed host back by sending an old one again. (See Configure.)
 func (b *Bans) SetRoster(r Roster, now int64) ([]Change, error) {
 	if !ValidHost(r.Fleet) || len(r.Hosts) > MaxHosts || len(r.Allow) > MaxAllowed || len(r.Hub) > MaxHub {
 		return nil, fmt.Errorf("a roster of fleet %q with %d hosts, %d allowed prefixes and %d addresses of the hub is not accepted", r.Fleet, len(r.Hosts), len(r.Allow), len(r.Hub))

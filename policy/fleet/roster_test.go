@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"strings"
 	"testing"
@@ -88,6 +89,41 @@ func TestRoster(t *testing.T) {
 	other := roster(1, "x")
 	other.Fleet = "home"
 	set(other, 1)
+}
+
+// TestLeave: a host that has left its fleet forgets the list of hosts, so that it can join another of the same name. One that comes before the
+// configuration has a fleet is kept.
+func TestLeave(t *testing.T) {
+	b := New(Rules{Roster: true}, nil)
+	last := roster(math.MaxUint64, "h0")
+	last.Allow = []Allowed{{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Until: Forever, By: "thief"}}
+	set := func(r Roster) {
+		t.Helper()
+		if _, err := b.SetRoster(r, start); err != nil {
+			t.Error(err)
+		}
+	}
+	set(last)
+	if _, _, err := b.Apply(news("h0", "192.0.2.1", start, start+hour), start, true); err != nil {
+		t.Error(err)
+	}
+	b.Configure(Rules{Hosts: map[string]string{"h1": "g"}}, nil, start)
+	if b.Roster().Serial != math.MaxUint64 {
+		t.Error("it is forgotten while other hosts are accepted")
+	}
+	b.Configure(Rules{}, nil, start)
+	if r := b.Roster(); r.Fleet != "" || r.Serial != 0 || len(r.Hosts)+len(r.Allow) != 0 || b.Len() != 0 {
+		t.Errorf("without a fleet: %+v, %d bans", r, b.Len())
+	}
+	saved, err := Restore(b.Append(nil), Rules{Roster: true}, nil, start)
+	if err != nil || saved.Roster().Serial != 0 {
+		t.Errorf("saved without a fleet: %+v, %v", saved.Roster(), err)
+	}
+	set(roster(1, "h1"))
+	b.Configure(Rules{Roster: true}, nil, start)
+	if b.Group("h1") == "" || b.Group("h0") != "" {
+		t.Errorf("in the new fleet: %+v", b.Hosts())
+	}
 }
 
 // TestHubAddresses: no host bans the hub. What was accepted before its addresses were known is lifted.

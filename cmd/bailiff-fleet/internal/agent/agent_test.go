@@ -45,6 +45,7 @@ type fakeDaemon struct {
 	agent  control.FleetAgent
 	serial uint64 // of the roster
 	posted int
+	told   int // of the roster, how often
 	stop   func()
 
 	reloaded *time.Time
@@ -148,6 +149,7 @@ func (d *fakeDaemon) SetFleetHosts(_ context.Context, r fleet.Roster) (*control.
 		return nil, &control.Error{Status: 409, Message: "older"}
 	}
 	d.serial = r.Serial
+	d.told++
 	if _, err := d.others.SetRoster(r, time.Now().UnixMicro()); err != nil {
 		return nil, &control.Error{Status: 400, Message: err.Error()}
 	}
@@ -609,6 +611,32 @@ func TestRefused(t *testing.T) {
 	h.write("nats.conf", conf)
 	h.start()
 	b.wait("192.0.2.1")
+}
+
+// TestReloaded: a daemon gets the list of hosts again after a reload, since it forgets it while no fleet is configured.
+func TestReloaded(t *testing.T) {
+	h := newHub(t, "a", "b")
+	b := newDaemon(t, rules("a"))
+	h.run("b", b)
+	told := func(more int) {
+		t.Helper()
+		eventually(t, func() error {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			if b.told < more || len(b.subs) == 0 {
+				return fmt.Errorf("told %d times, want %d", b.told, more)
+			}
+			return nil
+		})
+	}
+	told(1)
+	for range 5 { // it may be told again for other reasons: twice, at the start
+		b.mu.Lock()
+		before := b.told
+		b.send(control.Event{Kind: "state", Text: "reloaded"})
+		b.mu.Unlock()
+		told(before + 1)
+	}
 }
 
 // newcomer is a daemon that knows no hosts until it gets the roster.

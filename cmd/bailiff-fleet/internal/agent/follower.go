@@ -103,7 +103,8 @@ func (a *Agent) followOnce(ctx context.Context) error {
 			case "missed":
 				return errMissed
 			case "state":
-				if e.Text == "reloaded" { // it may accept now what it refused before
+				if e.Text == "reloaded" { // it may accept now what it refused before, and forgets the roster while no fleet is configured
+					signal(a.newRoster)
 					signal(a.reread)
 				}
 			}
@@ -126,6 +127,7 @@ func (a *Agent) followOnce(ctx context.Context) error {
 		a.daemonUp.Store(true)
 		signal(a.reread)
 	case !first.reloaded.Equal(a.reloaded): // the event may be among those that were missed
+		signal(a.newRoster)
 		signal(a.reread)
 	}
 	a.reloaded = first.reloaded

@@ -127,9 +127,14 @@ func (o *otherHosts) tick(now time.Time, kept bool) {
 
 // configureFleet applies new rules or a new allow list.
 func (d *daemon) configureFleet(now time.Time) {
+	before := d.others.bans.Roster().Fleet
 	l := d.others.bans.Configure(d.conf.Fleet, d.eng.Allow(), now.UnixMicro())
 	if len(l) > 0 {
 		d.others.dirty = true
+	}
+	if d.others.bans.Roster().Fleet != before { // this host has left: a restart must not bring it back
+		d.others.saveSoon()
+		d.others.saveIfDue(now)
 	}
 	switch {
 	case !d.conf.Fleet.Some(): // the set is gone

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/netip"
 	"os"
@@ -382,6 +383,40 @@ func TestFleetRoster(t *testing.T) {
 	if m := b.scrape(); m[`bailiff_fleet_bans{peer="h000"}`] != 1 || m[`bailiff_fleet_bans{peer="(other)"}`] != 2 || m[`bailiff_fleet_latest_timestamp_seconds{peer="(other)"}`] == 0 {
 		t.Errorf("of %d peers the rest has %v bans", len(names), m[`bailiff_fleet_bans{peer="(other)"}`])
 	}
+}
+
+// TestFleetLeave: a host that has left its fleet accepts the list of hosts of a new one with the same name, whatever number the last one had.
+func TestFleetLeave(t *testing.T) {
+	b := newBench(t)
+	const alone, member = "jails: {sshd: {}}\n", "jails: {sshd: {}}\nfleet: {hosts: roster}\n"
+	b.configure(member)
+	b.start()
+	set := func(serial uint64, allow ...control.FleetAllowed) {
+		t.Helper()
+		if s, err := b.client.SetFleetHosts(t.Context(), control.FleetHosts{Fleet: "shop", Serial: serial, Hosts: map[string]string{"web1": "berlin"}, Allow: allow}); err != nil || s.Serial != serial {
+			t.Errorf("%+v, %v", s, err)
+		}
+	}
+	set(math.MaxUint64, control.FleetAllowed{Prefix: "203.0.113.0/24", By: "thief"})
+	b.reload(alone)
+	b.reload(member)
+	if w, err := b.client.AllowWhy(t.Context(), "203.0.113.9"); err != nil || len(w.Entries) != 0 {
+		t.Errorf("still allowed: %+v, %v", w, err)
+	}
+	set(1)
+	set(math.MaxUint64)
+	b.reload(alone)
+	b.until("the file has no list of hosts", func(context.Context) bool {
+		saved, err := os.ReadFile(filepath.Join(b.state, fleetName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := fleet.Restore(saved, fleet.Rules{Roster: true}, nil, time.Now().UnixMicro())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r.Roster().Fleet == ""
+	})
 }
 
 // TestFleetAgent: whatever keeps bailiff-fleet from working is a problem of this host while it lasts.
