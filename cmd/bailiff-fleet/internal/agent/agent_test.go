@@ -639,6 +639,70 @@ func TestReloaded(t *testing.T) {
 	}
 }
 
+// TestStoppedDaemon: a daemon that was stopped is not called, which would start it through its socket. It gets the list of hosts when it is back.
+func TestStoppedDaemon(t *testing.T) {
+	h := newHub(t, "a", "b")
+	b := stoppedDaemon(t, rules("a"))
+	l, err := net.Listen("unix", b.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	looked, called := 0, []string(nil)
+	socket := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.Method == http.MethodGet && r.URL.Path == "/v1/events" { // the real client asks systemd before
+			looked++
+		} else {
+			called = append(called, r.Method+" "+r.URL.Path)
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+	})}
+	go socket.Serve(l)
+	agent, _ := h.run("b", b)
+	until := func(n int) {
+		t.Helper()
+		eventually(t, func() error {
+			mu.Lock()
+			defer mu.Unlock()
+			if looked < n {
+				return fmt.Errorf("looked for the daemon %d times, want %d", looked, n)
+			}
+			return nil
+		})
+	}
+	until(1)
+	h.roster.Serial++
+	h.store(h.sign(), h.trust)
+	isAt(t, agent, 2, h.server.URL())
+	question := &fleet.Question{ID: "x", At: time.Now().UnixMicro(), Prefix: netip.MustParsePrefix("192.0.2.1/32"), Jail: "sshd"}
+	m, err := fleet.SignQuestion("a", "b", question, h.members["a"].Key.Private())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.publish("a", h.signed(m))
+	mu.Lock()
+	more := looked + 4
+	mu.Unlock()
+	until(more)
+	mu.Lock()
+	if len(called) > 0 {
+		t.Errorf("a daemon that was stopped was called: %q", called)
+	}
+	mu.Unlock()
+	socket.Close()
+	b.start()
+	eventually(t, func() error {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.serial != 2 {
+			return fmt.Errorf("the daemon has roster %d", b.serial)
+		}
+		return nil
+	})
+}
+
 // newcomer is a daemon that knows no hosts until it gets the roster.
 type newcomer struct {
 	*fakeDaemon

@@ -29,12 +29,16 @@ func (a *Agent) apply(ctx context.Context) {
 	var told control.FleetAgent
 	var at time.Time
 	for {
+		newRoster := a.newRoster
+		if !a.daemonUp.Load() { // a call would start a daemon that was stopped; the roster waits
+			newRoster = nil
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case news := <-a.toDaemon:
 			a.deliver(ctx, news)
-		case <-a.newRoster:
+		case <-newRoster:
 			a.tellRoster(ctx)
 		case <-tick.C:
 		}

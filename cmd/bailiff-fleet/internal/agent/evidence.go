@@ -116,8 +116,13 @@ func (a *Agent) answer(ctx context.Context, to string, q *fleet.Question) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	r := fleet.Answer{ID: q.ID}
-	switch v, err := a.Daemon.FleetEvidence(ctx, "", q.Prefix.String(), q.Jail); {
-	case !a.daemonUp.Load():
+	var v *control.FleetEvidence
+	err := control.ErrNotRunning
+	if a.daemonUp.Load() { // a call could start a daemon that was stopped
+		v, err = a.Daemon.FleetEvidence(ctx, "", q.Prefix.String(), q.Jail)
+	}
+	switch {
+	case err != nil && !a.daemonUp.Load():
 		r.Error = "the daemon of the host does not run"
 	case err != nil && control.AsError(err).Status == 404:
 		r.Error = "the host no longer has this ban"
@@ -141,7 +146,9 @@ func (a *Agent) passOn(ctx context.Context, from string, v *fleet.Answer) {
 	for _, l := range v.Lines {
 		e.Lines = append(e.Lines, control.FleetLine{Time: time.UnixMicro(l.At).UTC(), Unit: l.Unit, Message: l.Text})
 	}
-	_, _ = a.Daemon.AnswerFleet(ctx, e) // the asker may have gone
+	if a.daemonUp.Load() { // as above
+		_, _ = a.Daemon.AnswerFleet(ctx, e) // the asker may have gone
+	}
 }
 
 // say publishes a message. What does not arrive is not answered.
