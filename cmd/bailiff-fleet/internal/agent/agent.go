@@ -64,12 +64,13 @@ type Agent struct {
 
 	accepted, latest atomic.Int64
 
-	fresh        time.Duration // the constant, except in tests
-	pageInterval time.Duration // likewise
-	countEvery   time.Duration // fleet.SummaryInterval, except in tests
-	laterAt      time.Time     // when everything is read again: see readLater
-	laterWait    time.Duration
-	reloaded     time.Time // when the daemon was reloaded, as it said at the start of its events; of the follower
+	fresh          time.Duration                 // the constant, except in tests
+	pageInterval   time.Duration                 // likewise
+	countEvery     time.Duration                 // fleet.SummaryInterval, except in tests
+	rosterInterval func(hosts int) time.Duration // the function, except in tests
+	laterAt        time.Time                     // when everything is read again: see readLater
+	laterWait      time.Duration
+	reloaded       time.Time // when the daemon was reloaded, as it said at the start of its events; of the follower
 
 	readErr, daemonErr, applyErr, rosterErr, hubBanned, countErr, storeErr fault
 }
@@ -77,7 +78,7 @@ type Agent struct {
 // New makes an agent.
 func New(o Options) *Agent {
 	a := &Agent{
-		Options: o, key: o.Member.Key.Private(), fresh: fresh, pageInterval: pageInterval, countEvery: fleet.SummaryInterval, link: newLink(o.Log),
+		Options: o, key: o.Member.Key.Private(), fresh: fresh, pageInterval: pageInterval, countEvery: fleet.SummaryInterval, rosterInterval: rosterInterval, link: newLink(o.Log),
 		changes: make(chan ownChange, 256), lifted: make(chan []liftedBan), seen: make(chan seenNews, 1024),
 		toDaemon: make(chan []fleet.News, 2), reread: make(chan struct{}, 1), newRoster: make(chan struct{}, 1),
 		summaries: make(chan stored, 1024), asks: make(chan *control.Event, 16), evidence: make(chan stored, 64),

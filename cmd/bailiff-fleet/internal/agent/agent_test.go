@@ -278,6 +278,9 @@ func (h *testHub) run(name string, d *fakeDaemon) (a *Agent, stop func()) {
 	if h.answerTime != 0 {
 		a.link.answerTime = h.answerTime
 	}
+	if h.rosterInterval != 0 {
+		a.rosterInterval = func(int) time.Duration { return h.rosterInterval }
+	}
 	if h.lookup != nil {
 		a.link.lookup = h.lookup
 	}

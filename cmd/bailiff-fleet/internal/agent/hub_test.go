@@ -51,6 +51,7 @@ type testHub struct {
 	roster              hub.Roster
 	fresh, pageInterval time.Duration // of agents; 0: as usual
 	answerTime          time.Duration
+	rosterInterval      time.Duration
 	lookup              func(ctx context.Context, network, name string) ([]netip.Addr, error) // nil: as usual
 }
 

@@ -284,6 +284,22 @@ func TestEnsure(t *testing.T) {
 	}
 }
 
+// remove deletes streams, and waits until their files are removed.
+func (h *testHub) remove(js jetstream.JetStream, names ...string) {
+	h.t.Helper()
+	for _, name := range names {
+		if err := js.DeleteStream(h.t.Context(), name); err != nil {
+			h.t.Fatal(err)
+		}
+		eventually(h.t, func() error {
+			if l, _ := filepath.Glob(filepath.Join(h.dir, "store/*/*/streams", name)); len(l) > 0 {
+				return fmt.Errorf("%v is not removed yet", l)
+			}
+			return nil
+		})
+	}
+}
+
 // TestKeep: a hub gets again the streams and the roster that it has lost, and hosts send their bans again. What another version of bailiff has
 // changed stays.
 func TestKeep(t *testing.T) {
@@ -296,20 +312,6 @@ func TestKeep(t *testing.T) {
 	t.Cleanup(m.nc.Close)
 	m.keep = true
 	eventually(t, func() error { return m.nc.FlushTimeout(time.Second) })
-	remove := func(names ...string) {
-		t.Helper()
-		for _, name := range names {
-			if err := js.DeleteStream(t.Context(), name); err != nil {
-				t.Fatal(err)
-			}
-			eventually(t, func() error {
-				if l, _ := filepath.Glob(filepath.Join(h.dir, "store/*/*/streams", name)); len(l) > 0 {
-					return fmt.Errorf("%v is not removed yet", l)
-				}
-				return nil
-			})
-		}
-	}
 	look := func(want string) {
 		t.Helper()
 		if said, err := m.look(t.Context()); err != nil || said != want {
@@ -323,7 +325,7 @@ func TestKeep(t *testing.T) {
 	b.wait("192.0.2.1")
 	look("")
 
-	remove(streamName, rosterStream, shortStream)
+	h.remove(js, streamName, rosterStream, shortStream)
 	look("")
 	look("stream BANS: 0 messages, roster 1 stored")
 	a.ban("192.0.2.2", time.Hour)
@@ -352,7 +354,7 @@ func TestKeep(t *testing.T) {
 	if _, err := js.UpdateStream(t.Context(), other); err != nil {
 		t.Fatal(err)
 	}
-	remove(shortStream)
+	h.remove(js, shortStream)
 	look("")
 	look("stream BANS: 2 messages, roster 1")
 	if _, err := js.Stream(t.Context(), shortStream); err != nil {

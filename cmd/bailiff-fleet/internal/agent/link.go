@@ -110,7 +110,7 @@ func reconnectDelay(attempts, hosts int) time.Duration {
 type link struct {
 	nc    *nats.Conn
 	inbox chan *nats.Msg // republished messages
-	again chan struct{}  // a connection was made
+	again chan struct{}  // a connection was made, or messages were dropped
 
 	replies string     // where the hub answers to published bans
 	answers chan error // nil: a message was stored
@@ -337,6 +337,13 @@ func (l *link) down(_ *nats.Conn, err error) {
 	l.err = err
 }
 
+// failed handles an error that ends nothing. If too many messages waited, some were dropped: a gap shows it, unless one was the roster.
+func (l *link) failed(_ *nats.Conn, s *nats.Subscription, err error) {
+	if errors.Is(err, nats.ErrSlowConsumer) && s.Subject == republished+">" {
+		signal(l.again)
+	}
+}
+
 // open connects to the hub that the roster names, and subscribes to what it republishes.
 func (l *link) open(ctx context.Context, m *hub.Member, current func() *roster) (err error) {
 	r := current()
@@ -353,7 +360,7 @@ func (l *link) open(ctx context.Context, m *hub.Member, current func() *roster) 
 		},
 		nats.CustomReconnectDelay(func(attempts int) time.Duration { return reconnectDelay(attempts, len(current().groups)) }),
 		nats.ConnectHandler(l.up), nats.ReconnectHandler(l.up), nats.DisconnectErrHandler(l.down), nats.ReconnectErrHandler(l.down),
-		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})) // a message that was dropped shows as a gap
+		nats.ErrorHandler(l.failed))
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,11 @@ const (
 	// readAgain is how often everything is read again, to find what the hub has lost silently.
 	readAgain = 12 * time.Hour
 
+	// The roster has no numbers that would show a gap. It is read every leastRoster in a small fleet, else every rosterPerHost for each host: the
+	// hub sends 200 kB a second then for each 1,000 hosts, since a roster has 100 bytes for each host.
+	leastRoster   = 5 * time.Minute
+	rosterPerHost = 500 * time.Millisecond
+
 	// leastPaged is the number of messages above which pages are read first.
 	leastPaged = 1000
 
@@ -44,11 +49,17 @@ func pollInterval(hosts int) time.Duration {
 	return min(max(leastPoll, time.Duration(hosts)*pollPerHost), longestPoll)
 }
 
+// rosterInterval is how long a host waits before it reads the roster again, in a fleet of this many hosts.
+func rosterInterval(hosts int) time.Duration {
+	return max(leastRoster, time.Duration(hosts)*rosterPerHost)
+}
+
 // reader reads what the hub holds, from the first message to the latest, and what it republishes from then on. It checks
 // signatures and hands the news on: others' to the daemon, this host's own to the publisher.
 //
 // Every message that the hub stores is republished with its number in the stream. A gap in the numbers shows that messages were missed,
-// which are then read from the stream. Order does not matter to the daemon, so messages republished meanwhile are passed on at once.
+// which are then read from the stream. The roster has a stream of its own, and is read again at an interval. Order does not matter to
+// the daemon, so messages republished meanwhile are passed on at once.
 type reader struct {
 	*Agent
 	js      jetstream.JetStream
@@ -60,7 +71,8 @@ type reader struct {
 	anew    bool      // whole is to be set
 	whole   bool      // to be read from the first message on
 	behind  bool      // to be read from pos on
-	again   bool      // a connection was made: is the stream the same?
+	again   bool      // a connection was made, or messages were dropped: is the stream the same?
+	list    bool      // the roster is to be read
 	pause   time.Duration
 	due     time.Time // of the next attempt
 	told    time.Time // when the publisher was last told what the hub holds
@@ -99,8 +111,10 @@ func (r *reader) run(ctx context.Context) error {
 	r.seed = maphash.MakeSeed()
 	r.readAll()
 	poll, whole := time.NewTimer(0), time.NewTicker(readAgain/2+rand.N(readAgain/2))
+	list := time.NewTimer(r.rosterPause())
 	defer poll.Stop()
 	defer whole.Stop()
+	defer list.Stop()
 	polled := uint64(0) // pos then
 	for ctx.Err() == nil {
 		if r.anew {
@@ -108,7 +122,7 @@ func (r *reader) run(ctx context.Context) error {
 			r.readAll()
 		}
 		var retry <-chan time.Time
-		if r.ready && (r.whole || r.behind || r.again) && r.link.connected() {
+		if r.ready && (r.whole || r.behind || r.again || r.list) && r.link.connected() {
 			if wait := time.Until(r.due); wait > 0 {
 				retry = time.After(wait)
 			} else {
@@ -129,6 +143,9 @@ func (r *reader) run(ctx context.Context) error {
 			r.readAll()
 		case <-whole.C:
 			r.readAll()
+		case <-list.C:
+			r.list = true
+			list.Reset(r.rosterPause())
 		case <-poll.C:
 			every := r.pollInterval()
 			if r.pos != polled && time.Since(r.told) < longestPoll {
@@ -164,6 +181,12 @@ func (r *reader) attempt(ctx context.Context) {
 		return
 	}
 	r.readErr.set(nil)
+}
+
+// rosterPause is the interval of reading the roster, spread over the hosts.
+func (r *reader) rosterPause() time.Duration {
+	d := r.rosterInterval(len(r.roster.Load().groups))
+	return d*9/10 + rand.N(d/5)
 }
 
 func (r *reader) pollInterval() time.Duration { return pollInterval(len(r.roster.Load().groups)) }
@@ -241,12 +264,12 @@ func (r *reader) catchUp(ctx, conn context.Context) error {
 		}
 		r.whole = !same
 	}
-	if !r.whole && !r.again && last == r.pos && time.Since(r.told) < longestPoll { // nothing is new
+	if !r.whole && !r.again && !r.list && last == r.pos && time.Since(r.told) < longestPoll { // nothing is new
 		r.behind = false
 		return nil
 	}
 	first := max(r.pos+1, info.State.FirstSeq)
-	if r.whole || r.again {
+	if r.whole || r.again || r.list {
 		if err := r.fetchRoster(asked); err != nil {
 			return err
 		}
@@ -271,7 +294,7 @@ func (r *reader) catchUp(ctx, conn context.Context) error {
 	if r.pos < last { // the last ones were removed from the stream
 		r.pos, r.mark = last, mark{}
 	}
-	r.whole, r.behind, r.again = false, false, false
+	r.whole, r.behind, r.again, r.list = false, false, false, false
 	r.read.Store(r.pos)
 	r.join()
 	r.told = time.Now()

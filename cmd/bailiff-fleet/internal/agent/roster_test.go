@@ -200,6 +200,51 @@ func TestMovedHub(t *testing.T) {
 	b.wait("192.0.2.1", "192.0.2.2", "192.0.2.4", "192.0.2.5", "192.0.2.6")
 }
 
+// TestMissedRoster: a host takes a list of hosts that it was not sent, though its connection stays and nothing else is missed.
+func TestMissedRoster(t *testing.T) {
+	h := newHub(t, "a", "b")
+	h.rosterInterval = 100 * time.Millisecond
+	agent, _ := h.run("b", newDaemon(t, rules("a")))
+	isAt(t, agent, 1, h.server.URL())
+	js := h.jetStream()
+	silent := streams(1, hasBatches(natsVersion(t, h.connect(h.admin.NKey))))[1]
+	silent.RePublish = nil
+	h.remove(js, rosterStream)
+	if _, err := js.CreateStream(t.Context(), silent); err != nil {
+		t.Fatal(err)
+	}
+	h.roster.Serial++
+	s := h.sign()
+	if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: hub.Subject, Data: s.Payload, Header: nats.Header{hub.SignatureHeader: {base64.StdEncoding.EncodeToString(s.Signature)}}}); err != nil {
+		t.Fatal(err)
+	}
+	isAt(t, agent, 2, h.server.URL())
+}
+
+// TestDropped: when messages of the hub were dropped, since too many waited, a host looks for what it missed.
+func TestDropped(t *testing.T) {
+	l := newLink(func(string) {})
+	l.again = make(chan struct{}, 1)
+	l.failed(nil, &nats.Subscription{Subject: "_INBOX.x"}, nats.ErrSlowConsumer)
+	l.failed(nil, &nats.Subscription{Subject: republished + ">"}, nats.ErrMaxPayload)
+	if len(l.again) != 0 {
+		t.Error("other errors count as missed messages")
+	}
+	l.failed(nil, &nats.Subscription{Subject: republished + ">"}, nats.ErrSlowConsumer)
+	if len(l.again) != 1 {
+		t.Error("nothing is looked for")
+	}
+}
+
+// TestRosterInterval: a larger fleet has a longer list, which is read less often.
+func TestRosterInterval(t *testing.T) {
+	for hosts, want := range map[int]time.Duration{0: 5 * time.Minute, 100: 5 * time.Minute, 1000: 500 * time.Second, fleet.MaxHosts: 5000 * time.Second} {
+		if got := rosterInterval(hosts); got != want {
+			t.Errorf("%d hosts: %v, want %v", hosts, got, want)
+		}
+	}
+}
+
 // TestFirstRoster: a host's file names the hub and the operators, not the other hosts. Until the hub sends a roster that is as new as
 // the file, nobody is believed, the daemon keeps the hosts that it knows, and the status says what is to be done.
 func TestFirstRoster(t *testing.T) {
