@@ -75,6 +75,7 @@ func newBench(t *testing.T, conf string) *bench {
 		b.trail.Close(context.Background())
 	})
 	b.entry(map[string]string{"MESSAGE_ID": audit.KindStart.ID(), "MESSAGE": "started"})
+	b.readable("started", 1) // reading begins there
 	return b
 }
 
@@ -151,7 +152,13 @@ func (b *bench) failures(addr string, n int) (cursors []string) {
 		b.entry(map[string]string{"_UID": "0", "_SYSTEMD_UNIT": "ssh.service", "SYSLOG_IDENTIFIER": "sshd", "_TRANSPORT": "syslog",
 			"MESSAGE": "Failed password for invalid user hunter2 from " + addr + " " + mark})
 	}
-	b.until("failures in the journal", func() bool {
+	return b.readable(mark, n)
+}
+
+// readable waits until n entries whose message contains a text can be read, and returns their cursors.
+func (b *bench) readable(text string, n int) (cursors []string) {
+	b.t.Helper()
+	b.until("in the journal: "+text, func() bool {
 		cursors = nil
 		j, err := journal.Open(journal.Dir(b.journal), journal.Options{Fields: []string{"MESSAGE"}})
 		if err != nil {
@@ -159,7 +166,7 @@ func (b *bench) failures(addr string, n int) (cursors []string) {
 		}
 		defer j.Close()
 		for j.Next() {
-			if bytes.Contains(j.Entry().Field(0), []byte(mark)) {
+			if bytes.Contains(j.Entry().Field(0), []byte(text)) {
 				cursors = append(cursors, j.Entry().Cursor.String())
 			}
 		}
