@@ -62,4 +62,14 @@ func Behind(t *testing.T) {
 		t.Fatal(back, err)
 	}
 	serve(t, l)
+	for _, addr := range []string{"10.9.0.2:80", "[fd09::2]:80"} { // the first packets resolve link addresses
+		reached := func() bool {
+			c, err := net.DialTimeout("tcp", addr, patience)
+			if err == nil {
+				c.Close()
+			}
+			return err == nil
+		}
+		Wait(t, reached)
+	}
 }

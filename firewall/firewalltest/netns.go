@@ -161,6 +161,13 @@ func NewWire(t testing.TB, ports ...uint16) *Wire {
 	Run(t, "ip", "link", "set", "lo", "up")
 	Run(t, "ip", "link", "add", "wire0", "type", "veth", "peer", "name", "wire1", "netns", pid)
 	t.Cleanup(func() {
+		if t.Failed() {
+			const show = "ip addr; ip route; ip -6 route; ip neigh; ip -6 neigh; nft list ruleset | head -n 200; nstat -as | grep -iE 'drop|discard|error|noroute|filter'"
+			for _, args := range [][]string{{"-c", show}, {"-c", "exec nsenter -t " + pid + " -n sh -c \"$0\"", show}} {
+				out, _ := exec.Command("sh", args...).CombinedOutput()
+				t.Logf("a side of the wire:\n%s", out)
+			}
+		}
 		in.Close()
 		_ = cmd.Wait()
 		_ = exec.Command("ip", "link", "del", "wire0").Run()
