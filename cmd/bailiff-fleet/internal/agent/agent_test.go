@@ -644,6 +644,7 @@ func TestReloaded(t *testing.T) {
 
 // TestStoppedDaemon: a daemon that was stopped is not called, which would start it through its socket. It gets the list of hosts when it is back.
 func TestStoppedDaemon(t *testing.T) {
+	t.Parallel()
 	h := newHub(t, "a", "b")
 	b := stoppedDaemon(t, rules("a"))
 	l, err := net.Listen("unix", b.path)
@@ -743,6 +744,7 @@ func TestRosterFirst(t *testing.T) {
 
 // TestForgotten: a ban was lifted while nobody listened, and the hub no longer knows that it existed. The daemon is busy at first.
 func TestForgotten(t *testing.T) {
+	t.Parallel()
 	h := newHub(t, "a", "b")
 	a, b := newDaemon(t, rules()), newDaemon(t, rules("a"))
 	_, stop := h.run("a", a)
@@ -861,6 +863,7 @@ func (h *testHub) pages(name string) (map[string]fleet.News, []*nats.Msg) {
 // TestPages: a host writes its bans to pages, and a host that reads everything reads these first; what they say is not given to the daemon
 // again. A page names no ban that was lifted, whatever the hub makes of the pages.
 func TestPages(t *testing.T) {
+	t.Parallel()
 	h := newHub(t, "a", "b", "c")
 	h.pageInterval = time.Millisecond
 	a := newDaemon(t, rules())
@@ -951,6 +954,7 @@ func TestPages(t *testing.T) {
 
 // TestTooFast: bans that a daemon refuses because a host bans too fast are offered again once they are no longer fresh.
 func TestTooFast(t *testing.T) {
+	t.Parallel()
 	h := newHub(t, "a", "b")
 	h.fresh = 5 * time.Second
 	r := rules("a")
@@ -1025,6 +1029,7 @@ func TestReloadMissed(t *testing.T) {
 // TestOldEvents: the daemon's restart, or a flood, ends the stream of events. An event before that which the publisher has not handled yet
 // does not bring back a ban that has been lifted since, as the list of bans that is read afterwards says.
 func TestOldEvents(t *testing.T) {
+	t.Parallel()
 	d := newDaemon(t, rules())
 	a := lone(d)
 	p := &publisher{Agent: a, own: newOwn("a"), sent: make(map[ownKey]sentNews), lostWait: lostAfter}

@@ -230,6 +230,7 @@ func (h *testHub) start() {
 
 // TestNotReady: a server that waits for the others of its hub is not mistaken for one that does not answer.
 func TestNotReady(t *testing.T) {
+	t.Parallel()
 	h := newHub(t)
 	try := func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)

@@ -137,6 +137,7 @@ func (p *line) drop() {
 // TestLine: the agent does not wait for answers on a connection that has ended, however long answers may take; and it gives up a connection
 // on which nothing arrives.
 func TestLine(t *testing.T) {
+	t.Parallel()
 	h := newHub(t, "a", "b")
 	h.answerTime = time.Hour
 	p := h.line("b")
@@ -168,6 +169,7 @@ func TestLine(t *testing.T) {
 
 // TestSlowLine: a host on a slow line gets all of a long answer, even if that takes longer than a connection lives without a sign of life.
 func TestSlowLine(t *testing.T) {
+	t.Parallel()
 	h := newHub(t, "a", "b")
 	p := h.line("b")
 	p.rate = 40 << 10
@@ -190,6 +192,7 @@ func TestSlowLine(t *testing.T) {
 
 // TestFullHub: bans that the hub does not store wait, are shown as waiting, and are shared once it stores them.
 func TestFullHub(t *testing.T) {
+	t.Parallel()
 	h := newHub(t, "a", "b")
 	a, b := newDaemon(t, rules()), newDaemon(t, rules("a"))
 	h.run("a", a)
@@ -303,6 +306,7 @@ func (h *testHub) remove(js jetstream.JetStream, names ...string) {
 // TestKeep: a hub gets again the streams and the roster that it has lost, and hosts send their bans again. What another version of bailiff has
 // changed stays.
 func TestKeep(t *testing.T) {
+	t.Parallel()
 	h := newHub(t, "a", "b", "late")
 	js := h.jetStream()
 	m, err := newMaker(h.admin)

@@ -60,6 +60,7 @@ func TestHubNames(t *testing.T) {
 // TestHubNamedLate: a host bans a server of the hub while no name server answers. The ban is lifted when the server's address is known, and
 // not passed on again.
 func TestHubNamedLate(t *testing.T) {
+	t.Parallel()
 	h := newHub(t, "a", "b", "liar")
 	away := atomic.Bool{}
 	away.Store(true)

@@ -52,6 +52,7 @@ func (b *bench) settled() {
 
 // TestOperatorIsProtected: an address with a session of root is not banned, whatever fails from it meanwhile, and an earlier ban is lifted.
 func TestOperatorIsProtected(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.start()
 	b.fail("198.51.100.9", 5)
@@ -153,6 +154,7 @@ func TestOperatorAfterRestart(t *testing.T) {
 // A refreshed list is in use within seconds, without a reload, unless it exceeds what the configuration permits. Then the previous
 // list stays in use, and status says so.
 func TestPublishedLists(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	dir := t.TempDir()
 	b.args = []string{"--lists", dir}

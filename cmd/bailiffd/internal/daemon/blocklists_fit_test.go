@@ -34,6 +34,7 @@ func (b *blockBench) made(conf string, prefixes ...string) {
 // TestCountryList: only some countries reach the ports of a jail, what is open stays, and a list that would lock an operator out is not used
 // until the configuration is loaded again.
 func TestCountryList(t *testing.T) {
+	t.Parallel()
 	b := newBlockBench(t)
 	const grace = "allow: {operators: {grace: none}}\n"
 	const database = grace + "jails: {sshd: {ports: [ssh]}, postfix: {ports: [smtp]}}\nlists: {mine: {url: 'file:///x.mmdb', "
@@ -121,6 +122,7 @@ func TestCountryList(t *testing.T) {
 
 // TestDoubleList: failures from a list weigh double in its jails, from the first entry on, with any firewall.
 func TestDoubleList(t *testing.T) {
+	t.Parallel()
 	b := newBlockBench(t)
 	b.args = []string{"--blocklists", b.store.Dir} // dryrun
 	conf := "lists: {mine: {url: 'file:///x.mmdb', systems: [AS64496], jails: [sshd], mode: double}}\n"

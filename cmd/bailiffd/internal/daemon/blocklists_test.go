@@ -98,6 +98,7 @@ func (b *blockBench) problem(want string) {
 // TestBlockLists follows a list from its first fetch to its end: the list on disk takes effect within seconds, beside the bans, and allowed
 // addresses pass.
 func TestBlockLists(t *testing.T) {
+	t.Parallel()
 	b := newBlockBench(t)
 	conf := "allow: {addresses: [198.51.100.0/24]}\n" + blockConf
 	b.configure(conf)
@@ -222,6 +223,7 @@ func TestBlockListsDry(t *testing.T) {
 
 // TestBlockListsToDryrun: a daemon that is configured to block nothing removes the lists; a trial run leaves those of the real daemon alone.
 func TestBlockListsToDryrun(t *testing.T) {
+	t.Parallel()
 	b := newBlockBench(t)
 	args := func(backend string) []string {
 		return []string{"--firewall", backend, "--blocklists", b.store.Dir}

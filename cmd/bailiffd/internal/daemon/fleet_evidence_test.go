@@ -13,6 +13,7 @@ import (
 
 // TestFleetEvidence: lines of an own ban are shown without names; lines of another host's ban come from that host or not at all.
 func TestFleetEvidence(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.configure("jails: {sshd: {}}\nallow: {files: []}\nfleet: {hosts: {web1: a}}\n")
 	b.echo = true

@@ -20,6 +20,7 @@ import (
 
 // TestTogether: failures here that lead to no ban are sent once, excused ones are not sent, and what other hosts have seen counts.
 func TestTogether(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.configure("jails: {sshd: {}}\nallow: {addresses: [203.0.113.99], files: []}\nfleet: {hosts: {here: a, web1: b, web2: c}, together: {hosts: 3, failures: 6, accounts: 1}}\n")
 	b.start()

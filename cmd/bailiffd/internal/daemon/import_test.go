@@ -15,6 +15,7 @@ import (
 // TestImportBans: after `bailiff import --bans` the bans in fail2ban's database are in effect, with their ends. Addresses that must not
 // be banned, or are banned for longer, stay as they are. Jails that are off, or that never blocked an address, have no bans.
 func TestImportBans(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("sqlite3"); err != nil {
 		t.Skip("sqlite3 is not installed: ", err)
 	}
