@@ -111,8 +111,11 @@ func TestDamagedCounts(t *testing.T) {
 // hours, and windows longer or shorter than those. From the same entries after the cursor both reach the same failures,
 // bans and, in the end, counts.
 func TestRestart(t *testing.T) {
-	restarts, waiting := 0, 0
-	for round := range 40 {
+	rounds, restarts, waiting := 40, 0, 0
+	if testing.Short() {
+		rounds = 8
+	}
+	for round := range rounds {
 		r := rand.New(rand.NewPCG(uint64(round), 23))
 		c := modelConfig(t, r)
 		c.Jails = append(c.Jails, plainConfig(t, ":delta").Jails...)
@@ -182,7 +185,7 @@ func TestRestart(t *testing.T) {
 			t.Errorf("round %d ends with\n%q, want\n%q", round, got, end)
 		}
 	}
-	if restarts < 2000 || waiting < 500 {
+	if restarts < 50*rounds || 2*waiting < 25*rounds {
 		t.Errorf("%d restarts with %d pending attempts are too few", restarts, waiting)
 	}
 }

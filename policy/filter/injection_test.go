@@ -180,16 +180,20 @@ func holesOf(t testing.TB, f func(m *Matcher, s *sample, h hole, own *Hit)) {
 // TestInjections: not one of the published forgeries changes an answer, whatever field it is planted in.
 func TestInjections(t *testing.T) {
 	texts := injections(t)
-	planted := 0
+	places, planted := 0, 0
 	holesOf(t, func(m *Matcher, s *sample, h hole, own *Hit) {
-		for _, text := range texts {
+		places++
+		for i, text := range texts {
+			if testing.Short() && (places+i)%5 > 0 {
+				continue
+			}
 			planted++
 			if bad := m.tricked(s, h, text, own); bad != "" {
 				t.Errorf("%s:%s: %s", m.Filter.Name, m.Mode, bad)
 			}
 		}
 	})
-	t.Logf("%d texts in %d places", len(texts), planted/len(texts))
+	t.Logf("%d forgeries: %d texts, %d places", planted, len(texts), places)
 }
 
 // FuzzInjection lets the fuzzer forge.

@@ -436,6 +436,9 @@ func TestFlood(t *testing.T) {
 // TestFloodApart: the same with addresses from all over the world, hardly two of them in one /24. Not all of them fit
 // into the table; those that do are caught, and memory stays bounded.
 func TestFloodApart(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
 	o := opts(100_000)
 	c := NewCounter(o)
 	var at int64

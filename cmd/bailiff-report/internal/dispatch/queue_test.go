@@ -161,7 +161,11 @@ func (c *clock) now() time.Time { return c.t }
 // TestQueueSurvives: whatever part of the last frame reaches the disk, the queue is as it was before or after that frame, and the content
 // of a file does not depend on whether it was compacted.
 func TestQueueSurvives(t *testing.T) {
-	for seed := range uint64(20) {
+	seeds := uint64(20)
+	if testing.Short() {
+		seeds = 4
+	}
+	for seed := range seeds {
 		h := newHistory(t, seed)
 		for i := range 150 {
 			before := dump(h.d.q)
@@ -197,7 +201,11 @@ func TestQueueSurvives(t *testing.T) {
 // TestQueueDamaged: wherever the file is damaged, what it held before that place is kept, but as uncertain if it may have been delivered
 // since, and an administrator is told.
 func TestQueueDamaged(t *testing.T) {
-	for seed := range uint64(60) {
+	seeds := uint64(60)
+	if testing.Short() {
+		seeds = 12
+	}
+	for seed := range seeds {
 		h := newHistory(t, seed)
 		for range 80 {
 			h.step()
