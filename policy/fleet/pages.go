@@ -33,6 +33,11 @@ const (
 // PagesSubject matches the subjects of all pages: ban.HOST.+page.NUMBER. No jail has such a name.
 const PagesSubject = "ban.*." + pageToken + ".*"
 
+// PageSubject returns the subject of a host's page.
+func PageSubject(host string, number int) string {
+	return "ban." + host + "." + pageToken + "." + strconv.Itoa(number)
+}
+
 // IsPage reports whether a subject is that of a page.
 func IsPage(subject string) bool {
 	part := strings.SplitN(subject, ".", 4)
@@ -46,7 +51,7 @@ func SignPage(host string, number int, l []News, key ed25519.PrivateKey) (m *Mes
 		return nil, 0, fmt.Errorf("page %d of host %q cannot be sent", number, host)
 	}
 	n = min(len(l), PageNews)
-	m = &Message{Subject: "ban." + host + "." + pageToken + "." + strconv.Itoa(number), Payload: encodePage(l[:n])}
+	m = &Message{Subject: PageSubject(host, number), Payload: encodePage(l[:n])}
 	for len(m.Payload) > MaxPage {
 		n /= 2
 		m.Payload = encodePage(l[:n])

@@ -36,7 +36,8 @@ const (
 )
 
 // calls are those of JetStream's API that hosts need to read the streams; streamed ones have several answers. A call under its own
-// name would be answered by the host's own account, so hosts import them as hub.NAME. The consumers are for servers before 2.11.
+// name would be answered by the host's own account, so hosts import them as hub.NAME. They are not among them: calls for consumers, since those
+// of a host could have the hub publish its messages under any subject, and a call that creates a harmless one looks the same.
 var calls = []struct {
 	name     string
 	streamed bool
@@ -45,10 +46,6 @@ var calls = []struct {
 	{"DIRECT.GET.BANS", true},
 	{"DIRECT.GET.BANS.>", false},
 	{"DIRECT.GET.ROSTER.>", false},
-	{"CONSUMER.CREATE.BANS.>", false},
-	{"CONSUMER.INFO.BANS.>", false},
-	{"CONSUMER.DELETE.BANS.>", false},
-	{"CONSUMER.MSG.NEXT.BANS.>", true},
 }
 
 // Config is what the configuration of a hub's servers is made from.

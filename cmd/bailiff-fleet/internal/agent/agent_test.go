@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"math"
 	"net"
 	"net/http"
@@ -840,7 +841,7 @@ func (h *testHub) pages(name string) (map[string]fleet.News, []*nats.Msg) {
 	r := h.reader(name)
 	defer r.link.nc.Close()
 	all, raw := map[string]fleet.News{}, []*nats.Msg{}
-	err := r.link.fetch(h.t.Context(), r.js, span{1, math.MaxUint64, fleet.PagesSubject}, func(l []stored) error {
+	err := r.link.fetchPages(h.t.Context(), slices.Collect(maps.Keys(r.roster.Load().groups)), math.MaxUint64, func(l []stored) error {
 		for i := range l {
 			m := l[i].message()
 			raw = append(raw, h.signed(&m))

@@ -6,12 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"bailiff/policy/fleet"
 	"bailiff/units/hub"
@@ -30,7 +30,6 @@ const (
 	fetchBatch = 1000             // messages
 	leastBatch = 32               // 20 kB, a second of a slow line
 	fetchTime  = 10 * time.Second // without a message, until a read is given up
-	askAfter   = time.Second      // without a message, until the hub is asked whether there are more
 )
 
 // stored is a message that the hub holds.
@@ -71,14 +70,16 @@ type span struct {
 }
 
 // fetch calls take with batches of messages. What the hub stores meanwhile is left to others: the reader would never end while a host sends
-// as fast as it can. It leaves nothing behind in the hub. What arrived of an interrupted batch is taken too: a slow line interrupts every
-// long batch, so the next ones are shorter.
-func (l *link) fetch(ctx context.Context, js jetstream.JetStream, what span, take func([]stored) error) error {
-	fetch := l.fetchConsumer
+// as fast as it can. What arrived of an interrupted batch is taken too: a slow line interrupts every long batch, so the next ones are shorter.
+//
+// The hub keeps no state for it. With consumers, it would: hosts that may create these can use up all there may be, and have the hub itself
+// publish their messages under other subjects.
+func (l *link) fetch(ctx context.Context, what span, take func([]stored) error) error {
+	fetch := l.fetchParts
 	if hasBatches(l.nc.ConnectedServerVersion()) {
-		fetch = l.fetchDirect
+		fetch = l.fetchBatches
 	}
-	rest, err := fetch(ctx, js, what, l.batch, take)
+	rest, err := fetch(ctx, what, l.batch, take)
 	if err == nil {
 		l.batch = min(2*l.batch, fetchBatch)
 		return nil
@@ -102,38 +103,151 @@ func hasBatches(version string) bool {
 	return major > 2 || major == 2 && minor >= 11
 }
 
-// fetchDirect reads by batched direct gets (ADR-31), for which the hub keeps no state.
-func (l *link) fetchDirect(ctx context.Context, _ jetstream.JetStream, what span, size int, take func([]stored) error) (rest []stored, err error) {
-	inbox := nats.NewInbox()
-	sub, err := l.nc.SubscribeSync(inbox)
+// gets asks for messages by direct gets (ADR-31). nats.go's own calls would mistake a host's message for an answer without responders, which is
+// a matter of its header.
+type gets struct {
+	nc      *nats.Conn
+	sub     *nats.Subscription
+	inbox   string // before the number of a question, in the subject of its answers
+	answers chan *nats.Msg
+	within  time.Duration
+}
+
+// newGets returns gets for questions that have at most this many answers at a time.
+func (l *link) newGets(answers int) (*gets, error) {
+	g := &gets{nc: l.nc, inbox: nats.NewInbox() + ".", answers: make(chan *nats.Msg, answers), within: l.answerTime}
+	var err error
+	g.sub, err = l.nc.ChanSubscribe(g.inbox+"*", g.answers)
+	return g, err
+}
+
+// end has the hub forget the questions.
+func (g *gets) end() { _ = g.sub.Unsubscribe() }
+
+// get is a question: for the message of a stream with a number or, with subjects, the first one from that number on, and those that follow it,
+// up to the size of a batch. With last, it is for the latest message of that subject.
+type get struct {
+	stream, last string
+
+	Seq      uint64 `json:"seq"`
+	Batch    int    `json:"batch,omitempty"`
+	Subjects string `json:"next_by_subj,omitempty"`
+}
+
+func (g *gets) ask(number int, q *get) (err error) {
+	subject, data := apiPrefix+".DIRECT.GET."+q.stream, []byte(nil)
+	if q.last != "" {
+		subject += "." + q.last
+	} else if data, err = json.Marshal(q); err != nil {
+		return err
+	}
+	return g.nc.PublishRequest(subject, g.inbox+strconv.Itoa(number), data)
+}
+
+// next returns an answer and the number of its question.
+func (g *gets) next(ctx context.Context) (m *nats.Msg, number int, err error) {
+	late := time.NewTimer(g.within)
+	defer late.Stop()
+	select {
+	case m = <-g.answers:
+		number, err = strconv.Atoi(strings.TrimPrefix(m.Subject, g.inbox))
+	case <-ctx.Done():
+		err = ctx.Err()
+	case <-late.C:
+		err = context.DeadlineExceeded
+	}
+	if err != nil {
+		err = fmt.Errorf("read from the hub: %w", err)
+	}
+	return m, number, err
+}
+
+// held returns the message of an answer that is one. Others have neither subject nor data; a host can forge their status.
+func held(m *nats.Msg) (s stored, ok bool) {
+	subject := header(m.Header, "Nats-Subject")
+	return storedOf(m, subject), subject != ""
+}
+
+// errAnswer is an answer of the hub that is neither a message nor the end.
+func errAnswer(m *nats.Msg) error {
+	return fmt.Errorf("read from the hub: %s %s", header(m.Header, "Status"), header(m.Header, "Description"))
+}
+
+// each asks questions that have one answer, all at once. It calls take with each answer, which is a message if there is one; take returns the
+// next question in its place, or nil.
+func (g *gets) each(ctx context.Context, questions []get, take func(i int, s stored, ok bool) (*get, error)) error {
+	open, asked := len(questions), make([]bool, len(questions))
+	for i := range questions {
+		if err := g.ask(i, &questions[i]); err != nil {
+			return err
+		}
+		asked[i] = true
+	}
+	for open > 0 {
+		m, i, err := g.next(ctx)
+		if err != nil {
+			return err
+		}
+		if i < 0 || i >= len(asked) || !asked[i] {
+			return errUnasked
+		}
+		s, ok := held(m)
+		if !ok && header(m.Header, "Status") != "404" {
+			return errAnswer(m)
+		}
+		q, err := take(i, s, ok)
+		if err == nil && q != nil {
+			err = g.ask(i, q)
+		}
+		if err != nil {
+			return err
+		}
+		if q == nil {
+			asked[i] = false
+			open--
+		}
+	}
+	return nil
+}
+
+var errUnasked = errors.New("the hub sends what it was not asked for")
+
+// get asks one question.
+func (l *link) get(ctx context.Context, q get) (s stored, ok bool, err error) {
+	g, err := l.newGets(1)
+	if err != nil {
+		return s, false, err
+	}
+	defer g.end()
+	err = g.each(ctx, []get{q}, func(_ int, x stored, held bool) (*get, error) {
+		s, ok = x, held
+		return nil, nil
+	})
+	return s, ok, err
+}
+
+// fetchBatches reads batches, each of which answers one question.
+func (l *link) fetchBatches(ctx context.Context, what span, size int, take func([]stored) error) (rest []stored, err error) {
+	g, err := l.newGets(2*size + 1)
 	if err != nil {
 		return nil, err
 	}
-	defer sub.Unsubscribe()
+	defer g.end()
 	for {
-		ask, err := json.Marshal(struct {
-			Seq   uint64 `json:"seq"`
-			Batch int    `json:"batch"`
-			Next  string `json:"next_by_subj"`
-		}{what.first, size, what.subjects})
-		if err != nil {
-			return nil, err
-		}
-		if err := l.nc.PublishRequest(apiPrefix+".DIRECT.GET."+streamName, inbox, ask); err != nil {
+		if err := g.ask(0, &get{stream: streamName, Seq: what.first, Batch: size, Subjects: what.subjects}); err != nil {
 			return nil, err
 		}
 		batch := make([]stored, 0, size)
 		for {
-			m, err := l.nextMsg(ctx, sub)
+			m, _, err := g.next(ctx)
 			if err != nil {
-				return batch, fmt.Errorf("read from the hub: %w", err)
+				return batch, err
 			}
-			// The real end has neither subject nor data; a host can forge its status.
-			if subject := header(m.Header, "Nats-Subject"); subject != "" {
+			if s, ok := held(m); ok {
 				if len(batch) == 2*size {
-					return nil, errors.New("the hub sends more than it was asked for")
+					return nil, errUnasked
 				}
-				batch = append(batch, storedOf(m, subject))
+				batch = append(batch, s)
 				continue
 			}
 			status, pending := header(m.Header, "Status"), header(m.Header, "Nats-Num-Pending")
@@ -149,88 +263,163 @@ func (l *link) fetchDirect(ctx context.Context, _ jetstream.JetStream, what span
 			case status == "404" && len(batch) == 0, status == "204" && (pending == "0" || len(batch) == 0):
 				return nil, nil
 			case status != "204":
-				return nil, fmt.Errorf("read from the hub: %s %s", status, header(m.Header, "Description"))
+				return nil, errAnswer(m)
 			}
 			break
 		}
 	}
 }
 
-func (l *link) nextMsg(ctx context.Context, sub *nats.Subscription) (*nats.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.answerTime)
-	defer cancel()
-	return sub.NextMsgWithContext(ctx)
-}
+// maxWidth bounds the numbers that fetchParts divides, where most messages are gone.
+const maxWidth = 1 << 32
 
-// fetchConsumer reads with an ordered consumer, deleted at the end. The hub limits their number, so the caller tries again.
-func (l *link) fetchConsumer(ctx context.Context, js jetstream.JetStream, what span, size int, take func([]stored) error) (rest []stored, err error) {
-	asked, cancel := context.WithTimeout(ctx, l.answerTime)
-	defer cancel()
-	conf := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: what.first, InactiveThreshold: 30 * time.Second, MaxResetAttempts: 2}
-	if what.subjects != ">" {
-		conf.FilterSubjects = []string{what.subjects}
-	}
-	c, err := js.OrderedConsumer(asked, streamName, conf)
-	if err != nil {
-		return nil, fmt.Errorf("read from the hub: %w", err)
-	}
-	info := c.CachedInfo()
-	if info != nil {
-		defer func() {
-			c, cancel := context.WithTimeout(context.WithoutCancel(ctx), dialTime)
-			defer cancel()
-			_ = js.DeleteConsumer(c, streamName, info.Name) // else the hub does it
-		}()
-		if info.NumPending == 0 {
-			return nil, nil
+// fetchParts reads from servers before 2.11, which answer each question with one message. It divides the next numbers into parts and asks for
+// the first message of each part at once, then for the one after it.
+func (l *link) fetchParts(ctx context.Context, what span, size int, take func([]stored) error) (rest []stored, err error) {
+	asked := false // again, about the end
+	for width := uint64(size); what.first <= what.last; {
+		these, parts := what, size
+		if what.last-what.first >= width {
+			these.last = what.first + width - 1
 		}
-	}
-	it, err := c.Messages(jetstream.PullMaxMessages(size))
-	if err != nil {
-		return nil, fmt.Errorf("read from the hub: %w", err)
-	}
-	defer it.Stop()
-	batch := make([]stored, 0, size)
-	next := func(wait time.Duration) (jetstream.Msg, error) {
-		ctx, cancel := context.WithTimeout(ctx, wait)
-		defer cancel()
-		return it.Next(jetstream.NextContext(ctx))
-	}
-	last := uint64(0) // of the messages that this consumer was sent
-	for {
-		m, err := next(min(askAfter, l.answerTime))
-		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			// A message that was replaced after the hub had counted it never comes.
-			asked, cancel := context.WithTimeout(ctx, l.answerTime)
-			now, infoErr := c.Info(asked)
-			cancel()
-			if infoErr == nil && now.NumPending == 0 && now.Delivered.Consumer == last {
-				if len(batch) > 0 {
-					return nil, take(batch)
-				}
-				return nil, nil
-			}
-			m, err = next(l.answerTime)
+		if width > uint64(size) { // each is likely to have several
+			parts = max(size/4, 1)
 		}
+		batch, next, over, mean, err := l.fetchNumbers(ctx, these, parts, 2*size)
 		if err != nil {
-			return batch, fmt.Errorf("read from the hub: %w", err)
+			return batch, err
 		}
-		meta, err := m.Metadata()
-		if err != nil {
-			return batch, fmt.Errorf("read from the hub: %w", err)
-		}
-		last = meta.Sequence.Consumer
-		h := m.Headers()
-		batch = append(batch, stored{subject: m.Subject(), seq: meta.Sequence.Stream, sent: meta.Timestamp, payload: m.Data(), signature: header(h, hub.SignatureHeader)})
-		end := meta.NumPending == 0 || meta.Sequence.Stream >= what.last
-		if len(batch) == size || end {
+		if len(batch) > 0 {
 			if err := take(batch); err != nil {
 				return nil, err
 			}
-			batch = make([]stored, 0, size)
 		}
-		if end {
+		what.first = next
+		if over && asked {
 			return nil, nil
+		} else if over { // the server that answered may be behind the others for a moment
+			asked = true
+			sleep(ctx, firstPause)
+		}
+		width = min(max(uint64(size), uint64(size)*mean), 2*width, maxWidth)
+	}
+	return nil, nil
+}
+
+// pagesOfHost is how many pages of a host are asked for at once, in a fleet of few hosts.
+const pagesOfHost = 16
+
+// fetchPages calls take with the pages of hosts, in no order. Servers before 2.11 would search all other messages for the next page, so these
+// are asked for the latest message of each page's subject: a host numbers its pages from 0 on.
+func (l *link) fetchPages(ctx context.Context, hosts []string, last uint64, take func([]stored) error) error {
+	if hasBatches(l.nc.ConnectedServerVersion()) {
+		return l.fetch(ctx, span{1, last, fleet.PagesSubject}, take)
+	}
+	var batch []stored
+	for some := range slices.Chunk(hosts, l.batch) {
+		step := min(max(l.batch/len(some), 1), pagesOfHost)
+		page := func(host string, number int) get {
+			return get{stream: streamName, last: fleet.PageSubject(host, number)}
+		}
+		var first []get
+		for i := range step * len(some) {
+			first = append(first, page(some[i/step], i%step))
+		}
+		g, err := l.newGets(len(first))
+		if err != nil {
+			return err
+		}
+		read := make([]int, len(first))
+		err = g.each(ctx, first, func(i int, s stored, ok bool) (*get, error) {
+			if !ok {
+				return nil, nil
+			}
+			if batch = append(batch, s); len(batch) == fetchBatch {
+				if err := take(batch); err != nil {
+					return nil, err
+				}
+				batch = nil
+			}
+			read[i]++
+			if number := i%step + step*read[i]; number < fleet.MaxPages {
+				q := page(some[i/step], number)
+				return &q, nil
+			}
+			return nil, nil
+		})
+		g.end()
+		if err != nil {
+			return err
 		}
 	}
+	if len(batch) == 0 {
+		return nil
+	}
+	return take(batch)
+}
+
+// part is a part of the numbers.
+type part struct {
+	next, last uint64   // what is not read yet
+	found      []stored // in what is
+	none       bool     // there are no messages from next on, a server says
+}
+
+// fetchNumbers reads a span in this many parts, and asks no more after most messages. It returns the messages up to a number without a gap, even
+// after an error, and the next number; over says that there are no more messages. mean is how many of the numbers in all parts there are for a
+// message, those of the gap included: where messages are dense again, the caller asks for fewer at once.
+func (l *link) fetchNumbers(ctx context.Context, what span, parts, most int) (batch []stored, next uint64, over bool, mean uint64, err error) {
+	g, err := l.newGets(parts)
+	if err != nil {
+		return nil, 0, false, 0, err
+	}
+	defer g.end()
+	var all []part
+	var first []get
+	ask := func(seq uint64) get { return get{stream: streamName, Seq: seq, Subjects: what.subjects} }
+	step := (what.last-what.first)/uint64(parts) + 1
+	for left := what; ; left.first += step {
+		first = append(first, ask(left.first))
+		if left.last-left.first < step {
+			all = append(all, part{next: left.first, last: left.last})
+			break
+		}
+		all = append(all, part{next: left.first, last: left.first + step - 1})
+	}
+	found := 0
+	err = g.each(ctx, first, func(i int, s stored, ok bool) (*get, error) {
+		p := &all[i]
+		switch {
+		case !ok:
+			p.none = true
+			return nil, nil
+		case s.seq > p.last:
+			p.next = p.last + 1
+			return nil, nil
+		case s.seq < p.next:
+			return nil, errUnasked
+		}
+		p.found, p.next = append(p.found, s), s.seq+1
+		if found++; p.next > p.last || found >= most {
+			return nil, nil
+		}
+		q := ask(p.next)
+		return &q, nil
+	})
+	seen := uint64(0)
+	for i := range all {
+		seen += min(all[i].next, all[i].last+1) - first[i].Seq
+	}
+	mean = seen / uint64(max(found, 1))
+	for i := range all {
+		p := &all[i]
+		batch = append(batch, p.found...)
+		if p.none { // unless another server knows of more
+			over = !slices.ContainsFunc(all[i+1:], func(q part) bool { return len(q.found) > 0 })
+		}
+		if p.next <= p.last {
+			return batch, p.next, over, mean, err
+		}
+	}
+	return batch, what.last + 1, false, mean, err
 }

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"math"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -431,7 +431,7 @@ func (h *testHub) numbered(i int) *nats.Msg {
 	return h.message("a", &fleet.News{Host: "a", Prefix: p, Jail: "sshd", Since: now.Add(-time.Minute).UnixMicro(), Until: now.Add(time.Hour).UnixMicro(), Failures: 5, Reason: state.Failures})
 }
 
-// TestReplacedWhileRead: messages that a server before 2.11 has counted, and that are gone before it sends them, are not waited for.
+// TestReplacedWhileRead: messages that are gone before they are read are not waited for.
 func TestReplacedWhileRead(t *testing.T) {
 	h := newHub(t, "a", "b")
 	var l []*nats.Msg
@@ -449,20 +449,14 @@ func TestReplacedWhileRead(t *testing.T) {
 	}
 	b := h.reader("b")
 	defer b.link.nc.Close()
-	b.link.answerTime = time.Minute
+	b.link.answerTime, b.link.batch = time.Minute, 10
 	var sent uint64 // by the server, when the others went
 	read := 0
-	_, err = b.link.fetchConsumer(t.Context(), b.js, span{1, math.MaxUint64, ">"}, 10, func(batch []stored) error {
-		if read += len(batch); read > 10 {
+	err = b.link.fetch(t.Context(), span{1, uint64(len(l)), ">"}, func(batch []stored) error {
+		if read += len(batch); sent > 0 {
 			return nil
 		}
-		// Wait until it has sent what it was asked for.
-		for before := uint64(0); sent == 0 || sent != before; time.Sleep(100 * time.Millisecond) {
-			before = sent
-			for i := range stream.ListConsumers(t.Context()).Info() {
-				sent = i.Delivered.Stream
-			}
-		}
+		sent = batch[len(batch)-1].seq
 		for i := int(sent); i < len(l); i++ {
 			if err := stream.Purge(t.Context(), jetstream.WithPurgeSubject(l[i].Subject)); err != nil {
 				return err
@@ -472,6 +466,76 @@ func TestReplacedWhileRead(t *testing.T) {
 	})
 	if err != nil || uint64(read) != sent || read == 0 || read == len(l) {
 		t.Errorf("%d messages are read, %d were sent: %v", read, sent, err)
+	}
+}
+
+// TestSparse: messages with many others around them that are gone are read, in the order of their numbers.
+func TestSparse(t *testing.T) {
+	h := newHub(t, "a", "b")
+	var l []*nats.Msg
+	for i := range 60 {
+		l = append(l, h.numbered(i))
+		for range i * i / 10 { // more and more are replaced
+			l = append(l, h.numbered(0))
+		}
+		if i%20 == 19 {
+			for k := range 50 {
+				l = append(l, h.numbered(1000+50*i+k))
+			}
+		}
+	}
+	h.publish("a", l...)
+	b := h.reader("b")
+	defer b.link.nc.Close()
+	for _, size := range []int{1, 10, 100} {
+		b.link.batch = size
+		var seqs []uint64
+		subjects := map[string]bool{}
+		if err := b.link.fetch(t.Context(), span{1, uint64(len(l)), ">"}, func(batch []stored) error {
+			for _, s := range batch {
+				seqs, subjects[s.subject] = append(seqs, s.seq), true
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.IsSorted(seqs) || len(seqs) != len(subjects) || len(subjects) != 60+3*50 {
+			t.Errorf("batches of %d: %d messages, %d subjects: %v", size, len(seqs), len(subjects), seqs)
+		}
+	}
+}
+
+// TestHole: behind a long stretch of numbers without messages, dense ones are read with few questions again.
+func TestHole(t *testing.T) {
+	h := newHub(t, "a", "b")
+	const before, hole, behind = 100, 4000, 3000
+	var l []*nats.Msg
+	for i := range before {
+		l = append(l, h.numbered(i))
+	}
+	for range hole {
+		l = append(l, h.numbered(before))
+	}
+	for i := range behind {
+		l = append(l, h.numbered(before+1+i))
+	}
+	h.publish("a", l...)
+	b := h.reader("b")
+	defer b.link.nc.Close()
+	version := natsVersion(t, b.link.nc)
+	b.link.batch = 100
+	asked, read := b.link.nc.Stats().OutMsgs, 0
+	if err := b.link.fetch(t.Context(), span{1, uint64(len(l)), ">"}, func(batch []stored) error {
+		read += len(batch)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	asked = b.link.nc.Stats().OutMsgs - asked
+	if read != before+1+behind || asked > uint64(2*read) {
+		t.Errorf("nats-server %s: %d messages are read with %d questions", version, read, asked)
+	} else {
+		t.Logf("nats-server %s: %d messages are read with %d questions", version, read, asked)
 	}
 }
 
@@ -558,7 +622,7 @@ func TestReadsNoFurther(t *testing.T) {
 	defer b.link.nc.Close()
 	b.link.batch = 10
 	read := 0
-	err := b.link.fetch(t.Context(), b.js, span{1, uint64(sent), ">"}, func(batch []stored) error {
+	err := b.link.fetch(t.Context(), span{1, uint64(sent), ">"}, func(batch []stored) error {
 		if read += len(batch); read > 200 {
 			return errors.New("it goes on")
 		}

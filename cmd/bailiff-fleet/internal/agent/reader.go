@@ -2,10 +2,10 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -311,7 +311,7 @@ func (r *reader) fetched(ctx, conn context.Context, first, last uint64) error {
 	batches, failed := make(chan []stored, 2), make(chan error, 1)
 	go func() {
 		defer close(batches)
-		failed <- r.link.fetch(conn, r.js, span{first, last, ">"}, func(l []stored) error {
+		failed <- r.link.fetch(conn, span{first, last, ">"}, func(l []stored) error {
 			select {
 			case batches <- l:
 				return nil
@@ -344,7 +344,7 @@ func (r *reader) fetched(ctx, conn context.Context, first, last uint64) error {
 // fetchPages reads the bans of other hosts that are in pages and hands them on: the messages, which are read next, need not be checked then.
 // Without pages it only takes longer.
 func (r *reader) fetchPages(ctx, conn context.Context, last uint64) {
-	_ = r.link.fetch(conn, r.js, span{1, last, fleet.PagesSubject}, func(l []stored) error {
+	_ = r.link.fetchPages(conn, slices.Collect(maps.Keys(r.roster.Load().groups)), last, func(l []stored) error {
 		some, now := make([]fleet.Message, 0, len(l)), time.Now()
 		for i := range l {
 			if !r.isOwn(l[i].subject) && r.floods.admitPage(fleet.Sender(l[i].subject), now) { // its own come again
@@ -379,18 +379,8 @@ func (r *reader) fetchPages(ctx, conn context.Context, last uint64) {
 // sameStream reports whether the hub still holds the message at pos. A hub that was restored from an old copy, or has lost unwritten
 // messages, uses the same numbers for others.
 func (r *reader) sameStream(ctx context.Context) (bool, error) {
-	ask, err := json.Marshal(struct {
-		Seq uint64 `json:"seq"`
-	}{r.pos})
-	if err != nil {
-		return false, err
-	}
-	m, err := r.link.nc.RequestWithContext(ctx, apiPrefix+".DIRECT.GET."+streamName, ask)
-	if err != nil {
-		return false, fmt.Errorf("read from the hub: %w", err)
-	}
-	s := storedOf(m, header(m.Header, "Nats-Subject"))
-	return s.seq == r.pos && r.mark.is(&s), nil
+	s, ok, err := r.link.get(ctx, get{stream: streamName, Seq: r.pos})
+	return ok && s.seq == r.pos && r.mark.is(&s), err
 }
 
 // mark distinguishes a message from one with the same number in another stream, even with the same content: by its signature, and by when
@@ -408,14 +398,11 @@ func (m *mark) is(s *stored) bool {
 
 // fetchRoster takes the roster that the hub holds, if any. Otherwise the present one stays in use; having none is an error.
 func (r *reader) fetchRoster(ctx context.Context) error {
-	m, err := r.link.nc.RequestWithContext(ctx, apiPrefix+".DIRECT.GET."+rosterStream+"."+hub.Subject, nil)
+	s, ok, err := r.link.get(ctx, get{stream: rosterStream, last: hub.Subject})
 	if err != nil {
-		r.rosterErr.set(fmt.Errorf("read the roster from the hub: %w", err))
-	} else if subject := header(m.Header, "Nats-Subject"); subject == hub.Subject {
-		s := storedOf(m, subject)
-		if r.takeRoster(&s) {
-			r.readAll()
-		}
+		r.rosterErr.set(fmt.Errorf("the roster: %w", err))
+	} else if ok && s.subject == hub.Subject && r.takeRoster(&s) {
+		r.readAll()
 	}
 	switch {
 	case r.roster.Load().groups != nil:

@@ -34,12 +34,13 @@ func streams(replicas int, ttl bool) []jetstream.StreamConfig {
 	c := jetstream.StreamConfig{
 		Name: streamName, Description: "bans of the hosts of a bailiff fleet", Subjects: []string{"ban.*.*.*"},
 		Storage: jetstream.FileStorage, Replicas: replicas, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld,
-		MaxMsgsPerSubject: 1, MaxAge: maxAge, MaxBytes: maxStreamBytes, MaxMsgSize: maxMessage,
+		MaxMsgs: -1, MaxMsgsPerSubject: 1, MaxAge: maxAge, MaxBytes: maxStreamBytes, MaxMsgSize: maxMessage,
 		AllowDirect: true, DenyDelete: true, AllowMsgTTL: ttl,
 		RePublish: &jetstream.RePublish{Source: ">", Destination: republished + ">"},
 	}
 	r := c
 	r.Name, r.Description, r.Subjects = rosterStream, "hosts of a bailiff fleet, signed by an operator", []string{hub.Subject}
+	r.Discard, r.MaxMsgs = jetstream.DiscardNew, 1 // only a roster replaces a roster
 	r.MaxAge, r.MaxBytes, r.MaxMsgSize, r.AllowMsgTTL = 0, 4*hub.MaxRoster, hub.MaxRoster+maxMessage, false
 	s := c
 	s.Name, s.Description, s.Subjects = shortStream, "what hosts of a bailiff fleet say to each other and nobody has to keep", []string{"count.*", "ask.*.*", "tell.*.*"}
@@ -74,7 +75,7 @@ func KeepStream(ctx context.Context, h *hub.Admin, log func(string)) error {
 		return err
 	}
 	defer m.nc.Close()
-	m.keep = true
+	m.keep, m.log = true, log
 	for failed := ""; ; {
 		sleep(ctx, checkEvery+rand.N(checkEvery)) // not all servers of a hub at the same time
 		said, err := m.look(ctx)
@@ -101,8 +102,9 @@ type maker struct {
 	nc  *nats.Conn
 	js  jetstream.JetStream
 
-	keep    bool // only create what is missing
-	missing bool // at the latest look
+	log     func(string) // nil: not kept
+	keep    bool         // only create what is missing
+	missing bool         // at the latest look
 }
 
 func newMaker(h *hub.Admin) (*maker, error) {
@@ -147,6 +149,7 @@ func (m *maker) try(ctx context.Context) (said string, failed error) {
 // look makes again what was missing at the look before, too, and says what was done, if anything. nats-server may still be removing the files
 // of a stream that has just been deleted: they would be those of the new one.
 func (m *maker) look(ctx context.Context) (said string, err error) {
+	m.clean(ctx)
 	before := m.missing
 	if m.missing = m.lost(ctx); !m.missing || !before {
 		return "", nil
@@ -163,12 +166,43 @@ func (m *maker) lost(ctx context.Context) bool {
 	defer cancel()
 	for _, name := range []string{streamName, rosterStream, shortStream} {
 		s, err := m.js.Stream(ctx, name)
-		if errors.Is(err, jetstream.ErrStreamNotFound) || err == nil && name == rosterStream && s.CachedInfo().State.Msgs == 0 {
+		if err == nil && name == rosterStream {
+			_, err = s.GetLastMsgForSubject(ctx, hub.Subject)
+		}
+		if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrMsgNotFound) {
 			return true
 		}
 	}
 	return false
 }
+
+// clean deletes consumers of the bans. Hosts of this version need none, those of earlier ones need one while they read. A hub that was set up by
+// an earlier version lets hosts create others: as many as there may be, and some that have the hub publish bans under any subject.
+func (m *maker) clean(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTime)
+	defer cancel()
+	s, err := m.js.Stream(ctx, streamName)
+	if err != nil || s.CachedInfo().State.Consumers == 0 {
+		return
+	}
+	var names []string
+	for c := range s.ListConsumers(ctx).Info() {
+		if c.Config.DeliverSubject != "" || c.Config.Durable != "" || time.Since(c.Created) > longestRead {
+			names = append(names, c.Name)
+		}
+	}
+	for _, name := range names { // those that remain are deleted at the next look
+		if err := s.DeleteConsumer(ctx, name); err != nil {
+			return
+		}
+	}
+	if len(names) > 0 && m.log != nil {
+		m.log(fmt.Sprintf("deleted %d consumers that a host has created; bailiff fleet publish, then bailiff fleet hub on the hub's servers, prevent these", len(names)))
+	}
+}
+
+// longestRead is how long a host of an earlier version may take to read everything.
+const longestRead = 10 * time.Minute
 
 // ensure creates a stream, or updates it if its configuration differs. An update without changes would make the server claim, after its
 // next start, that the stream was just created; all hosts would read all of it.
@@ -183,7 +217,7 @@ func (m *maker) ensure(ctx context.Context, c jetstream.StreamConfig) (jetstream
 	is := s.CachedInfo().Config
 	want := is // with what the server adds
 	want.Description, want.Subjects, want.Storage, want.Replicas, want.Retention, want.Discard = c.Description, c.Subjects, c.Storage, c.Replicas, c.Retention, c.Discard
-	want.MaxMsgsPerSubject, want.MaxAge, want.MaxBytes, want.MaxMsgSize = c.MaxMsgsPerSubject, c.MaxAge, c.MaxBytes, c.MaxMsgSize
+	want.MaxMsgs, want.MaxMsgsPerSubject, want.MaxAge, want.MaxBytes, want.MaxMsgSize = c.MaxMsgs, c.MaxMsgsPerSubject, c.MaxAge, c.MaxBytes, c.MaxMsgSize
 	want.AllowDirect, want.DenyDelete, want.AllowMsgTTL, want.RePublish = c.AllowDirect, c.DenyDelete, c.AllowMsgTTL, c.RePublish
 	if reflect.DeepEqual(want, is) {
 		return s, nil
@@ -209,35 +243,52 @@ func (m *maker) make(ctx context.Context) (string, error) {
 			said = fmt.Sprintf("stream %s: %d messages", c.Name, s.CachedInfo().State.Msgs)
 		}
 	}
-	mine, err := m.hub.Roster.Peek()
+	m.clean(ctx)
+	newest, err := m.hub.Roster.Peek()
 	if err != nil {
 		return "", err
 	}
+	send, whose, there := &m.hub.Roster, "", false
 	latest, err := roster.GetLastMsgForSubject(ctx, hub.Subject)
-	if err == nil {
+	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return "", err
+	} else if err == nil {
 		// One that no operator has signed is replaced, whatever its number.
-		its, err := signedRoster(m.hub, latest)
-		if err == nil && its.Serial > mine.Serial {
-			return fmt.Sprintf("%s, roster %d (newer than that of the file)", said, its.Serial), nil
-		} else if err == nil && its.Serial == mine.Serial {
-			return fmt.Sprintf("%s, roster %d", said, its.Serial), nil
+		if s, its, err := signedRoster(m.hub, latest); err == nil && its.Serial >= newest.Serial {
+			if its.Serial > newest.Serial {
+				whose = " (newer than that of the file)"
+			}
+			send, newest, there = s, its, true
 		}
-	} else if !errors.Is(err, jetstream.ErrMsgNotFound) {
+	}
+	info, err := roster.Info(ctx)
+	if err != nil {
 		return "", err
 	}
-	msg := &nats.Msg{Subject: hub.Subject, Data: m.hub.Roster.Payload, Header: nats.Header{hub.SignatureHeader: {base64.StdEncoding.EncodeToString(m.hub.Roster.Signature)}}}
+	if info.State.Msgs > 1 || info.State.Msgs > 0 && latest == nil { // others, which a host had the hub publish
+		if err := roster.Purge(ctx); err != nil {
+			return "", fmt.Errorf("stream %s: %w", rosterStream, err)
+		}
+		there = false
+	}
+	said = fmt.Sprintf("%s, roster %d", said, newest.Serial)
+	if there {
+		return said + whose, nil
+	}
+	msg := &nats.Msg{Subject: hub.Subject, Data: send.Payload, Header: nats.Header{hub.SignatureHeader: {base64.StdEncoding.EncodeToString(send.Signature)}}}
 	if _, err := m.js.PublishMsg(ctx, msg); err != nil {
 		return "", fmt.Errorf("store the roster: %w", err)
 	}
-	return fmt.Sprintf("%s, roster %d stored", said, mine.Serial), nil
+	return said + whose + " stored", nil
 }
 
 // signedRoster reads the roster that a hub holds.
-func signedRoster(h *hub.Admin, m *jetstream.RawStreamMsg) (*hub.Roster, error) {
+func signedRoster(h *hub.Admin, m *jetstream.RawStreamMsg) (*hub.Sealed, *hub.Roster, error) {
 	signature, err := base64.StdEncoding.DecodeString(header(m.Header, hub.SignatureHeader))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	r, _, err := h.Trust.Open(h.Fleet, &hub.Sealed{Payload: m.Data, Signature: signature})
-	return r, err
+	s := &hub.Sealed{Payload: m.Data, Signature: signature}
+	r, _, err := h.Trust.Open(h.Fleet, s)
+	return s, r, err
 }
