@@ -136,13 +136,15 @@ func stream(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		diag.Print(stderr, "bailiff-fleet", err)
 		return notConfigured
 	}
-	first, cancel := context.WithTimeout(ctx, *wait)
-	defer cancel()
-	said, err := agent.MakeStream(first, h)
-	if err == nil {
-		fmt.Fprintln(stdout, said)
-		if *keep {
-			err = agent.KeepStream(ctx, h, func(s string) { fmt.Fprintln(stdout, diag.Line(s, 1000)) })
+	say := func(s string) { fmt.Fprintln(stdout, diag.Line(s, 1000)) }
+	if *keep {
+		err = agent.KeepStream(ctx, h, *wait, say)
+	} else {
+		first, cancel := context.WithTimeout(ctx, *wait)
+		defer cancel()
+		var said string
+		if said, err = agent.MakeStream(first, h); err == nil {
+			say(said)
 		}
 	}
 	if err != nil {

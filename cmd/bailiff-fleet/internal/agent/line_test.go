@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"crypto/ed25519"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -372,6 +374,67 @@ func TestKeep(t *testing.T) {
 	h.stop()
 	look("")
 	look("")
+}
+
+// TestKeepNewest: a hub that loses the list of hosts gets again the newest one that it had, not that of its file. One of an operator who was
+// removed since is none.
+func TestKeepNewest(t *testing.T) {
+	h := newHub(t, "a")
+	js := h.jetStream()
+	file := *h.admin
+	m, err := newMaker(&file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.nc.Close)
+	m.keep = true
+	eventually(t, func() error { return m.nc.FlushTimeout(time.Second) })
+	look := func(want string) {
+		t.Helper()
+		if said, err := m.look(t.Context()); err != nil || said != want {
+			t.Fatalf("%q, %v, want %q", said, err, want)
+		}
+	}
+	stored := func(want uint64) {
+		t.Helper()
+		s, ok, err := h.reader("a").link.get(t.Context(), get{stream: rosterStream, last: hub.Subject})
+		r, e := (&hub.Sealed{Payload: s.payload}).Peek()
+		if err != nil || e != nil || !ok || r.Serial != want {
+			t.Errorf("the hub has %+v, want list %d: %v, %v", r, want, err, e)
+		}
+	}
+	eve := h.op
+	pub, bob, _ := ed25519.GenerateKey(nil)
+	for _, to := range [][]hub.Operator{{h.trust.Operators[0], {Name: "bob", Key: hub.Key(pub)}}, {{Name: "bob", Key: hub.Key(pub)}}} {
+		next, change, err := h.trust.Change("test", to, h.op)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.trust, h.roster.Changes, h.op = *next, append(h.roster.Changes, *change), bob
+		h.roster.Serial++
+	}
+	before := h.roster
+	before.Changes = before.Changes[:1]
+	h.store(h.sign(), h.trust)
+	look("")
+	h.remove(js, rosterStream)
+	look("")
+	look("stream BANS: 0 messages, roster 3 (newer than that of the file) stored")
+	stored(3)
+
+	before.Serial = 1<<64 - 1
+	hers, err := before.Sign(eve)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: hub.Subject, Data: hers.Payload, Header: nats.Header{hub.SignatureHeader: {base64.StdEncoding.EncodeToString(hers.Signature)}}}); err != nil {
+		t.Fatal(err)
+	}
+	look("")
+	h.remove(js, rosterStream)
+	look("")
+	look("stream BANS: 0 messages, roster 3 (newer than that of the file) stored")
+	stored(3)
 }
 
 // TestMark: a message is distinguished from one with the same content that got its number later.

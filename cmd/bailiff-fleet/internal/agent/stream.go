@@ -67,15 +67,24 @@ func MakeStream(ctx context.Context, h *hub.Admin) (string, error) {
 	return m.try(ctx)
 }
 
-// KeepStream creates again what a hub loses, until ctx ends: nats-server can lose streams that several servers have just created, and
-// somebody may delete them. Streams that exist are not changed, since a server with another version of bailiff would change them back.
-func KeepStream(ctx context.Context, h *hub.Admin, log func(string)) error {
+// KeepStream does what MakeStream does, within wait, and then creates again what a hub loses, until ctx ends: nats-server can lose streams that
+// several servers have just created, and somebody may delete them. Streams that exist are not changed any more, since a server with another
+// version of bailiff would change them back. log gets what was done.
+func KeepStream(ctx context.Context, h *hub.Admin, wait time.Duration, log func(string)) error {
 	m, err := newMaker(h)
 	if err != nil {
 		return err
 	}
 	defer m.nc.Close()
-	m.keep, m.log = true, log
+	m.log = log
+	first, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	said, err := m.try(first)
+	if err != nil {
+		return err
+	}
+	log(said)
+	m.keep = true
 	for failed := ""; ; {
 		sleep(ctx, checkEvery+rand.N(checkEvery)) // not all servers of a hub at the same time
 		said, err := m.look(ctx)
@@ -102,12 +111,21 @@ type maker struct {
 	nc  *nats.Conn
 	js  jetstream.JetStream
 
+	roster hub.Sealed // the newest one that the hub's file or the hub has had
+	serial uint64     // of it
+	file   uint64     // serial number of that of the hub's file
+	trust  *hub.Trust // who may sign the next one
+
 	log     func(string) // nil: not kept
 	keep    bool         // only create what is missing
 	missing bool         // at the latest look
 }
 
 func newMaker(h *hub.Admin) (*maker, error) {
+	r, trust, err := h.Trust.Open(h.Fleet, &h.Roster)
+	if err != nil {
+		return nil, err
+	}
 	nc, err := Connect("bailiff-fleet stream", h.Servers, h.CA, h.NKey, nats.ReconnectErrHandler(func(*nats.Conn, error) {}))
 	if err != nil {
 		return nil, err
@@ -117,7 +135,7 @@ func newMaker(h *hub.Admin) (*maker, error) {
 		nc.Close()
 		return nil, err
 	}
-	return &maker{hub: h, nc: nc, js: js}, nil
+	return &maker{hub: h, nc: nc, js: js, roster: h.Roster, serial: r.Serial, file: r.Serial, trust: trust}, nil
 }
 
 // try makes the streams until that succeeds or ctx ends.
@@ -167,7 +185,7 @@ func (m *maker) lost(ctx context.Context) bool {
 	for _, name := range []string{streamName, rosterStream, shortStream} {
 		s, err := m.js.Stream(ctx, name)
 		if err == nil && name == rosterStream {
-			_, err = s.GetLastMsgForSubject(ctx, hub.Subject)
+			_, err = m.stored(ctx, s)
 		}
 		if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrMsgNotFound) {
 			return true
@@ -244,51 +262,51 @@ func (m *maker) make(ctx context.Context) (string, error) {
 		}
 	}
 	m.clean(ctx)
-	newest, err := m.hub.Roster.Peek()
-	if err != nil {
+	there, err := m.stored(ctx, roster)
+	none := errors.Is(err, jetstream.ErrMsgNotFound)
+	if err != nil && !none {
 		return "", err
-	}
-	send, whose, there := &m.hub.Roster, "", false
-	latest, err := roster.GetLastMsgForSubject(ctx, hub.Subject)
-	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-		return "", err
-	} else if err == nil {
-		// One that no operator has signed is replaced, whatever its number.
-		if s, its, err := signedRoster(m.hub, latest); err == nil && its.Serial >= newest.Serial {
-			if its.Serial > newest.Serial {
-				whose = " (newer than that of the file)"
-			}
-			send, newest, there = s, its, true
-		}
 	}
 	info, err := roster.Info(ctx)
 	if err != nil {
 		return "", err
 	}
-	if info.State.Msgs > 1 || info.State.Msgs > 0 && latest == nil { // others, which a host had the hub publish
+	if info.State.Msgs > 1 || info.State.Msgs > 0 && none { // others, which a host had the hub publish
 		if err := roster.Purge(ctx); err != nil {
 			return "", fmt.Errorf("stream %s: %w", rosterStream, err)
 		}
 		there = false
 	}
-	said = fmt.Sprintf("%s, roster %d", said, newest.Serial)
-	if there {
-		return said + whose, nil
+	said = fmt.Sprintf("%s, roster %d", said, m.serial)
+	if m.serial > m.file {
+		said += " (newer than that of the file)"
 	}
-	msg := &nats.Msg{Subject: hub.Subject, Data: send.Payload, Header: nats.Header{hub.SignatureHeader: {base64.StdEncoding.EncodeToString(send.Signature)}}}
+	if there {
+		return said, nil
+	}
+	msg := &nats.Msg{Subject: hub.Subject, Data: m.roster.Payload, Header: nats.Header{hub.SignatureHeader: {base64.StdEncoding.EncodeToString(m.roster.Signature)}}}
 	if _, err := m.js.PublishMsg(ctx, msg); err != nil {
 		return "", fmt.Errorf("store the roster: %w", err)
 	}
-	return said + whose + " stored", nil
+	return said + " stored", nil
 }
 
-// signedRoster reads the roster that a hub holds.
-func signedRoster(h *hub.Admin, m *jetstream.RawStreamMsg) (*hub.Sealed, *hub.Roster, error) {
-	signature, err := base64.StdEncoding.DecodeString(header(m.Header, hub.SignatureHeader))
+// stored reports whether the hub holds the newest roster that is known. A newer one becomes that. One that no operator has signed is none,
+// whatever its number.
+func (m *maker) stored(ctx context.Context, s jetstream.Stream) (bool, error) {
+	latest, err := s.GetLastMsgForSubject(ctx, hub.Subject)
 	if err != nil {
-		return nil, nil, err
+		return false, err
 	}
-	s := &hub.Sealed{Payload: m.Data, Signature: signature}
-	r, _, err := h.Trust.Open(h.Fleet, s)
-	return s, r, err
+	signature, err := base64.StdEncoding.DecodeString(header(latest.Header, hub.SignatureHeader))
+	if err != nil {
+		return false, nil
+	}
+	its := hub.Sealed{Payload: latest.Data, Signature: signature}
+	r, trust, err := m.trust.Open(m.hub.Fleet, &its)
+	if err != nil || r.Serial < m.serial {
+		return false, nil
+	}
+	m.roster, m.serial, m.trust = its, r.Serial, trust
+	return true, nil
 }
