@@ -43,6 +43,7 @@ var calls = []struct {
 	streamed bool
 }{
 	{"STREAM.INFO.BANS", false},
+	{"STREAM.MSG.GET.BANS", false}, // where a message's headers hide its number
 	{"DIRECT.GET.BANS", true},
 	{"DIRECT.GET.BANS.>", false},
 	{"DIRECT.GET.ROSTER.>", false},

@@ -841,7 +841,11 @@ func (h *testHub) pages(name string) (map[string]fleet.News, []*nats.Msg) {
 	r := h.reader(name)
 	defer r.link.nc.Close()
 	all, raw := map[string]fleet.News{}, []*nats.Msg{}
-	err := r.link.fetchPages(h.t.Context(), slices.Collect(maps.Keys(r.roster.Load().groups)), math.MaxUint64, func(l []stored) error {
+	stream, err := r.js.Stream(h.t.Context(), streamName)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	err = r.link.fetchPages(h.t.Context(), slices.Collect(maps.Keys(r.roster.Load().groups)), stream.CachedInfo().State.LastSeq, func(l []stored) error {
 		for i := range l {
 			m := l[i].message()
 			raw = append(raw, h.signed(&m))

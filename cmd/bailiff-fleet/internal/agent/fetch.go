@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,12 +42,43 @@ type stored struct {
 	signature string // base64
 }
 
-// header returns the last value of a header. A host can forge the hub's headers, but the hub's own come last.
+// header returns the last value of a header. A host can forge the hub's headers, but the hub's own come last, if they are there (intact).
 func header(h nats.Header, name string) string {
 	if v := h.Values(name); len(v) > 0 {
 		return v[len(v)-1]
 	}
 	return ""
+}
+
+// most headers that a message has
+const mostHeaders = 32
+
+// intact reports whether a message has the headers that the hub sent, all of them. nats.go reads them up to the first blank line and drops
+// those that it does not understand. A host may put such a line into a message, and so hide the hub's headers, which come last, behind others.
+// The size of what was sent shows it: the hub's take a hundred bytes, and the blanks that a host may save are one for each header.
+func intact(m *nats.Msg) bool {
+	const begin, blank, end = "NATS/1.0", ": ", "\r\n"
+	n, size := 0, len(begin+end+end)
+	for name, values := range m.Header {
+		for _, v := range values {
+			n++
+			size += len(name + blank + v + end)
+		}
+	}
+	sent := m.Size() - len(m.Subject) - len(m.Reply) - len(m.Data)
+	if len(m.Header) == 0 || n > mostHeaders {
+		return false
+	}
+	if sent == size {
+		return true
+	}
+	// A status may be in the first line.
+	for _, name := range []string{"Status", "Description"} {
+		if v := m.Header.Values(name); len(v) > 0 {
+			size -= len(name+blank+end) - len(" ")
+		}
+	}
+	return sent == size
 }
 
 // storedOf reads a message and the hub's headers about it.
@@ -125,18 +157,25 @@ func (l *link) newGets(answers int) (*gets, error) {
 func (g *gets) end() { _ = g.sub.Unsubscribe() }
 
 // get is a question: for the message of a stream with a number or, with subjects, the first one from that number on, and those that follow it,
-// up to the size of a batch. With last, it is for the latest message of that subject.
+// up to the size of a batch. With last, it is for the latest message of that subject. With whole, it is the call that answers in JSON, in which
+// no header of a message can hide its number; the server that leads the stream answers it, and needs more time.
 type get struct {
 	stream, last string
+	whole        bool
 
-	Seq      uint64 `json:"seq"`
+	Seq      uint64 `json:"seq,omitempty"`
 	Batch    int    `json:"batch,omitempty"`
 	Subjects string `json:"next_by_subj,omitempty"`
+	Last     string `json:"last_by_subj,omitempty"` // with whole
 }
 
 func (g *gets) ask(number int, q *get) (err error) {
 	subject, data := apiPrefix+".DIRECT.GET."+q.stream, []byte(nil)
-	if q.last != "" {
+	if q.whole {
+		subject = apiPrefix + ".STREAM.MSG.GET." + q.stream
+		q.Last = q.last
+	}
+	if q.last != "" && !q.whole {
 		subject += "." + q.last
 	} else if data, err = json.Marshal(q); err != nil {
 		return err
@@ -162,10 +201,38 @@ func (g *gets) next(ctx context.Context) (m *nats.Msg, number int, err error) {
 	return m, number, err
 }
 
-// held returns the message of an answer that is one. Others have neither subject nor data; a host can forge their status.
+// held returns the message of an intact answer that is one. Others have neither subject nor data; a host can forge their status.
 func held(m *nats.Msg) (s stored, ok bool) {
 	subject := header(m.Header, "Nats-Subject")
 	return storedOf(m, subject), subject != ""
+}
+
+// heldWhole returns the message of an answer in JSON, without its signature: nobody accepts it, it only has a number.
+func heldWhole(m *nats.Msg) (s stored, ok bool, err error) {
+	var a struct {
+		Message struct {
+			Subject string
+			Seq     uint64
+			Time    time.Time
+			Data    []byte
+		}
+		Error struct {
+			Code        int
+			Description string
+		}
+	}
+	if len(m.Data) == 0 && header(m.Header, "Status") == "503" {
+		return s, false, errNoCall
+	} else if err := json.Unmarshal(m.Data, &a); err != nil {
+		return s, false, fmt.Errorf("read from the hub: %w", err)
+	}
+	switch {
+	case a.Error.Code == http.StatusNotFound:
+		return s, false, nil
+	case a.Error.Code != 0:
+		return s, false, fmt.Errorf("read from the hub: %d %s", a.Error.Code, a.Error.Description)
+	}
+	return stored{subject: a.Message.Subject, seq: a.Message.Seq, sent: a.Message.Time, payload: a.Message.Data}, true, nil
 }
 
 // errAnswer is an answer of the hub that is neither a message nor the end.
@@ -176,24 +243,39 @@ func errAnswer(m *nats.Msg) error {
 // each asks questions that have one answer, all at once. It calls take with each answer, which is a message if there is one; take returns the
 // next question in its place, or nil.
 func (g *gets) each(ctx context.Context, questions []get, take func(i int, s stored, ok bool) (*get, error)) error {
-	open, asked := len(questions), make([]bool, len(questions))
+	open, asked := len(questions), make([]*get, len(questions))
 	for i := range questions {
-		if err := g.ask(i, &questions[i]); err != nil {
+		asked[i] = &questions[i]
+		if err := g.ask(i, asked[i]); err != nil {
 			return err
 		}
-		asked[i] = true
 	}
 	for open > 0 {
 		m, i, err := g.next(ctx)
 		if err != nil {
 			return err
 		}
-		if i < 0 || i >= len(asked) || !asked[i] {
+		if i < 0 || i >= len(asked) || asked[i] == nil {
 			return errUnasked
 		}
-		s, ok := held(m)
-		if !ok && header(m.Header, "Status") != "404" {
-			return errAnswer(m)
+		var s stored
+		var ok bool
+		switch {
+		case asked[i].whole:
+			if s, ok, err = heldWhole(m); err != nil {
+				return err
+			}
+		case !intact(m):
+			again := *asked[i]
+			again.whole, asked[i] = true, &again
+			if err := g.ask(i, &again); err != nil {
+				return err
+			}
+			continue
+		default:
+			if s, ok = held(m); !ok && header(m.Header, "Status") != "404" {
+				return errAnswer(m)
+			}
 		}
 		q, err := take(i, s, ok)
 		if err == nil && q != nil {
@@ -202,13 +284,15 @@ func (g *gets) each(ctx context.Context, questions []get, take func(i int, s sto
 		if err != nil {
 			return err
 		}
-		if q == nil {
-			asked[i] = false
+		if asked[i] = q; q == nil {
 			open--
 		}
 	}
 	return nil
 }
+
+// errNoCall: nobody answers the call
+var errNoCall = errors.New("a host has sent the hub a message that cannot be read; for the others, run bailiff fleet hub of this version on its servers")
 
 var errUnasked = errors.New("the hub sends what it was not asked for")
 
@@ -228,46 +312,76 @@ func (l *link) get(ctx context.Context, q get) (s stored, ok bool, err error) {
 
 // fetchBatches reads batches, each of which answers one question.
 func (l *link) fetchBatches(ctx context.Context, what span, size int, take func([]stored) error) (rest []stored, err error) {
-	g, err := l.newGets(2*size + 1)
+	for what.first <= what.last {
+		batch, end, err := l.fetchBatch(ctx, get{stream: streamName, Seq: what.first, Batch: size, Subjects: what.subjects})
+		if err != nil {
+			return batch, err
+		}
+		if len(batch) > 0 {
+			if err := take(batch); err != nil {
+				return nil, err
+			}
+			what.first = batch[len(batch)-1].seq + 1
+		}
+		if end == nil { // around the message, or the messages, with a question for each
+			part := what
+			part.last = min(what.last, what.first+uint64(size)-1)
+			if rest, err := l.fetchParts(ctx, part, size, take); err != nil {
+				return rest, err
+			}
+			what.first = part.last + 1
+			continue
+		}
+		switch status, pending := header(end.Header, "Status"), header(end.Header, "Nats-Num-Pending"); {
+		case status == "404" && len(batch) == 0, status == "204" && (pending == "0" || len(batch) == 0):
+			return nil, l.ended(ctx, what)
+		case status != "204":
+			return nil, errAnswer(end)
+		}
+	}
+	return nil, nil
+}
+
+// fetchBatch returns the messages of a batch and the answer that ends it, or those before a message whose headers hide its number, and nil.
+func (l *link) fetchBatch(ctx context.Context, q get) (batch []stored, end *nats.Msg, err error) {
+	g, err := l.newGets(2*q.Batch + 1)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer g.end()
-	for {
-		if err := g.ask(0, &get{stream: streamName, Seq: what.first, Batch: size, Subjects: what.subjects}); err != nil {
-			return nil, err
-		}
-		batch := make([]stored, 0, size)
-		for {
-			m, _, err := g.next(ctx)
-			if err != nil {
-				return batch, err
-			}
-			if s, ok := held(m); ok {
-				if len(batch) == 2*size {
-					return nil, errUnasked
-				}
-				batch = append(batch, s)
-				continue
-			}
-			status, pending := header(m.Header, "Status"), header(m.Header, "Nats-Num-Pending")
-			if len(batch) > 0 {
-				if err := take(batch); err != nil {
-					return nil, err
-				}
-				what.first = batch[len(batch)-1].seq + 1
-			}
-			switch {
-			case what.first > what.last:
-				return nil, nil
-			case status == "404" && len(batch) == 0, status == "204" && (pending == "0" || len(batch) == 0):
-				return nil, nil
-			case status != "204":
-				return nil, errAnswer(m)
-			}
-			break
-		}
+	if err := g.ask(0, &q); err != nil {
+		return nil, nil, err
 	}
+	for next := q.Seq; ; {
+		m, _, err := g.next(ctx)
+		if err != nil || !intact(m) {
+			return batch, nil, err
+		}
+		s, ok := held(m)
+		if !ok {
+			return batch, m, nil
+		}
+		if len(batch) == 2*q.Batch || s.seq < next {
+			return nil, nil, errUnasked
+		}
+		batch, next = append(batch, s), s.seq+1
+	}
+}
+
+// ended returns an error if there is another message of a span. The server that has answered may be behind the one that leads the stream, and
+// miss messages that the hub has.
+func (l *link) ended(ctx context.Context, what span) error {
+	if what.first > what.last {
+		return nil
+	}
+	s, ok, err := l.get(ctx, get{stream: streamName, whole: true, Seq: what.first, Subjects: what.subjects})
+	switch {
+	case errors.Is(err, errNoCall): // an earlier version has set up the hub
+		return nil
+	case err == nil && ok && s.seq <= what.last:
+		return errors.New("read from the hub: the server lacks messages that others have; trying again")
+	}
+	return err
 }
 
 // maxWidth bounds the numbers that fetchParts divides, where most messages are gone.
@@ -276,7 +390,6 @@ const maxWidth = 1 << 32
 // fetchParts reads from servers before 2.11, which answer each question with one message. It divides the next numbers into parts and asks for
 // the first message of each part at once, then for the one after it.
 func (l *link) fetchParts(ctx context.Context, what span, size int, take func([]stored) error) (rest []stored, err error) {
-	asked := false // again, about the end
 	for width := uint64(size); what.first <= what.last; {
 		these, parts := what, size
 		if what.last-what.first >= width {
@@ -294,13 +407,11 @@ func (l *link) fetchParts(ctx context.Context, what span, size int, take func([]
 				return nil, err
 			}
 		}
-		what.first = next
-		if over && asked {
-			return nil, nil
-		} else if over { // the server that answered may be behind the others for a moment
-			asked = true
-			sleep(ctx, firstPause)
+		if over || next == what.first {
+			what.first = next
+			return nil, l.ended(ctx, what)
 		}
+		what.first = next
 		width = min(max(uint64(size), uint64(size)*mean), 2*width, maxWidth)
 	}
 	return nil, nil

@@ -1,16 +1,21 @@
 package agent
 
 import (
+	"bufio"
+	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nkeys"
 
 	"bailiff/units/hub"
 )
@@ -180,5 +185,75 @@ func TestStatusMessages(t *testing.T) {
 	})
 	if err != nil || n != 8 {
 		t.Errorf("%d messages are read: %v", n, err)
+	}
+}
+
+// hpub publishes messages with headers as they are, which nats.go would not write, and waits until the server has them.
+func (h *testHub) hpub(host string, headers map[string]string) {
+	h.t.Helper()
+	must := func(err error) {
+		h.t.Helper()
+		if err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	plain, err := net.Dial("tcp", fmt.Sprint("127.0.0.1:", h.server.Port))
+	must(err)
+	defer plain.Close()
+	must(plain.SetDeadline(time.Now().Add(time.Minute)))
+	line, err := bufio.NewReaderSize(plain, 1<<16).ReadString('\n')
+	must(err)
+	var info struct{ Nonce string }
+	must(json.Unmarshal([]byte(strings.TrimPrefix(line, "INFO ")), &info))
+	pool, err := hub.Pool(h.admin.CA)
+	must(err)
+	c := tls.Client(plain, &tls.Config{RootCAs: pool, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS13})
+	user, err := nkeys.FromSeed([]byte(h.members[host].NKey))
+	must(err)
+	public, err := user.PublicKey()
+	must(err)
+	signature, err := user.Sign([]byte(info.Nonce))
+	must(err)
+	fmt.Fprintf(c, "CONNECT {\"verbose\":false,\"nkey\":%q,\"sig\":%q,\"headers\":true,\"protocol\":1}\r\n", public, base64.RawURLEncoding.EncodeToString(signature))
+	for subject, block := range headers {
+		fmt.Fprintf(c, "HPUB %s %d %d\r\n%sx\r\n", subject, len(block), len(block)+1, block)
+	}
+	fmt.Fprint(c, "PING\r\n")
+	for r := bufio.NewReader(c); ; {
+		line, err := r.ReadString('\n')
+		must(err)
+		if strings.HasPrefix(line, "PONG") {
+			return
+		} else if strings.HasPrefix(line, "-ERR") {
+			h.t.Fatal(line)
+		}
+	}
+}
+
+// TestHiddenHeaders: headers of a member that hide the hub's own, which come last, keep nobody from reading the messages of others.
+func TestHiddenHeaders(t *testing.T) {
+	const number = "Nats-Stream: BANS\r\nNats-Subject: ban.a.sshd.x\r\nNats-Sequence: 1000000\r\nNats-Time-Stamp: 2026-12-01T00:00:00Z\r\n"
+	for name, block := range map[string]string{
+		"no colon":   "NATS/1.0\r\nnothing\r\n\r\n",
+		"end":        "NATS/1.0\r\nStatus: 204\r\nNats-Num-Pending: 0\r\n\r\nX: y\r\n\r\n",
+		"inline":     "NATS/1.0 204 EOB\r\nNats-Num-Pending: 0\r\n\r\nX: y\r\n\r\n",
+		"none":       "NATS/1.0 404 Message Not Found\r\n\r\nX: y\r\n\r\n",
+		"number":     "NATS/1.0\r\n" + number + "\r\nX: y\r\n\r\n",
+		"blanks":     "NATS/1.0\r\n" + number + strings.Repeat("a:b\r\n", 300) + "\r\nX: y\r\n\r\n",
+		"no version": "nothing\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHub(t, "a", "b", "liar")
+			for i := range 3 {
+				h.publish("a", h.numbered(2*i))
+				h.hpub("liar", map[string]string{fmt.Sprint("ban.liar.sshd.x", i): block})
+				h.publish("a", h.numbered(2*i+1))
+			}
+			h.hpub("liar", map[string]string{"ban.liar.sshd.last": block})
+			given, err := h.reads("b")
+			if err != nil || len(given) != 6 {
+				t.Errorf("a new host is given %v: %v", given, err)
+			}
+		})
 	}
 }

@@ -197,6 +197,8 @@ func (r *reader) live(ctx context.Context, m *nats.Msg) error {
 	for {
 		s := storedOf(m, strings.TrimPrefix(m.Subject, republished))
 		switch {
+		case !intact(m): // its number is not known
+			r.behind = true
 		case s.subject != hub.Subject && r.roster.Load().groups == nil: // its sender's keys are not known
 			r.behind = true
 		case fleet.IsSummary(s.subject):

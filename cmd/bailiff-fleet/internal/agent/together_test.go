@@ -196,7 +196,7 @@ func TestSummaryShare(t *testing.T) {
 	r := &reader{Agent: &Agent{Options: Options{Member: &hub.Member{Host: "a"}}, link: &link{}, summaries: make(chan stored, 1024)}}
 	r.roster.Store(&roster{groups: map[string]string{"a": "a", "b": "b", "c": "c"}})
 	for i := range 2000 {
-		m := &nats.Msg{Subject: republished + "count.c"}
+		m := &nats.Msg{Subject: republished + "count.c", Header: nats.Header{"Nats-Stream": {shortStream}}}
 		if i == 1999 {
 			m.Subject = republished + "count.b"
 		}
