@@ -163,10 +163,9 @@ func NewWire(t testing.TB, ports ...uint16) *Wire {
 	t.Cleanup(func() {
 		if t.Failed() {
 			const show = "ip addr; ip route; ip -6 route; ip neigh; ip -6 neigh; nft list ruleset | head -n 200; nstat -as | grep -iE 'drop|discard|error|noroute|filter'"
-			for _, args := range [][]string{{"-c", show}, {"-c", "exec nsenter -t " + pid + " -n sh -c \"$0\"", show}} {
-				out, _ := exec.Command("sh", args...).CombinedOutput()
-				t.Logf("a side of the wire:\n%s", out)
-			}
+			here, _ := exec.Command("sh", "-c", show).CombinedOutput()
+			there, _ := exec.Command("nsenter", "-t", pid, "-n", "sh", "-c", show).CombinedOutput()
+			t.Logf("this side of the wire:\n%s\nthe other:\n%s", here, there)
 		}
 		in.Close()
 		_ = cmd.Wait()

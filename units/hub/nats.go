@@ -36,8 +36,8 @@ const (
 )
 
 // calls are those of JetStream's API that hosts need to read the streams; streamed ones have several answers. A call under its own
-// name would be answered by the host's own account, so hosts import them as hub.NAME. They are not among them: calls for consumers, since those
-// of a host could have the hub publish its messages under any subject, and a call that creates a harmless one looks the same.
+// name would be answered by the host's own account, so hosts import them as hub.NAME. Calls for consumers are not among them: a host's
+// consumer could have the hub publish messages under any subject, and a call that creates a harmless one looks the same.
 var calls = []struct {
 	name     string
 	streamed bool

@@ -50,7 +50,7 @@ func header(h nats.Header, name string) string {
 	return ""
 }
 
-// most headers that a message has
+// mostHeaders is how many headers a message has at most, with those of the hub; hosts send one or two.
 const mostHeaders = 32
 
 // intact reports whether a message has the headers that the hub sent, all of them. nats.go reads them up to the first blank line and drops
@@ -157,26 +157,25 @@ func (l *link) newGets(answers int) (*gets, error) {
 func (g *gets) end() { _ = g.sub.Unsubscribe() }
 
 // get is a question: for the message of a stream with a number or, with subjects, the first one from that number on, and those that follow it,
-// up to the size of a batch. With last, it is for the latest message of that subject. With whole, it is the call that answers in JSON, in which
+// up to the size of a batch. With Last, it is for the latest message of that subject. With whole, it is the call that answers in JSON, in which
 // no header of a message can hide its number; the server that leads the stream answers it, and needs more time.
 type get struct {
-	stream, last string
-	whole        bool
+	stream string
+	whole  bool
 
 	Seq      uint64 `json:"seq,omitempty"`
 	Batch    int    `json:"batch,omitempty"`
 	Subjects string `json:"next_by_subj,omitempty"`
-	Last     string `json:"last_by_subj,omitempty"` // with whole
+	Last     string `json:"last_by_subj,omitempty"`
 }
 
 func (g *gets) ask(number int, q *get) (err error) {
 	subject, data := apiPrefix+".DIRECT.GET."+q.stream, []byte(nil)
 	if q.whole {
 		subject = apiPrefix + ".STREAM.MSG.GET." + q.stream
-		q.Last = q.last
 	}
-	if q.last != "" && !q.whole {
-		subject += "." + q.last
+	if q.Last != "" && !q.whole {
+		subject += "." + q.Last
 	} else if data, err = json.Marshal(q); err != nil {
 		return err
 	}
@@ -291,8 +290,8 @@ func (g *gets) each(ctx context.Context, questions []get, take func(i int, s sto
 	return nil
 }
 
-// errNoCall: nobody answers the call
-var errNoCall = errors.New("a host has sent the hub a message that cannot be read; for the others, run bailiff fleet hub of this version on its servers")
+// errNoCall: an earlier version has set up the hub, which does not permit the call.
+var errNoCall = errors.New("a message in the hub hides its number, and those behind it cannot be read; run bailiff fleet publish, then bailiff fleet hub on the hub's servers")
 
 var errUnasked = errors.New("the hub sends what it was not asked for")
 
@@ -376,7 +375,7 @@ func (l *link) ended(ctx context.Context, what span) error {
 	}
 	s, ok, err := l.get(ctx, get{stream: streamName, whole: true, Seq: what.first, Subjects: what.subjects})
 	switch {
-	case errors.Is(err, errNoCall): // an earlier version has set up the hub
+	case errors.Is(err, errNoCall): // nobody can tell
 		return nil
 	case err == nil && ok && s.seq <= what.last:
 		return errors.New("read from the hub: the server lacks messages that others have; trying again")
@@ -430,7 +429,7 @@ func (l *link) fetchPages(ctx context.Context, hosts []string, last uint64, take
 	for some := range slices.Chunk(hosts, l.batch) {
 		step := min(max(l.batch/len(some), 1), pagesOfHost)
 		page := func(host string, number int) get {
-			return get{stream: streamName, last: fleet.PageSubject(host, number)}
+			return get{stream: streamName, Last: fleet.PageSubject(host, number)}
 		}
 		var first []get
 		for i := range step * len(some) {

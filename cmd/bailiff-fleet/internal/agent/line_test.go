@@ -305,41 +305,51 @@ func (h *testHub) remove(js jetstream.JetStream, names ...string) {
 	}
 }
 
+// keeper is what keeps the hub's streams on one of its servers, with the hub's file as it is now.
+func (h *testHub) keeper() *maker {
+	h.t.Helper()
+	file := *h.admin
+	m, err := newMaker(&file)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(m.nc.Close)
+	m.keep = true
+	eventually(h.t, func() error { return m.nc.FlushTimeout(time.Second) })
+	return m
+}
+
+// looks has the streams looked at, with this result.
+func (m *maker) looks(t *testing.T, want string) {
+	t.Helper()
+	if said, err := m.look(t.Context()); err != nil || said != want {
+		t.Fatalf("%q, %v, want %q", said, err, want)
+	}
+}
+
 // TestKeep: a hub gets again the streams and the roster that it has lost, and hosts send their bans again. What another version of bailiff has
 // changed stays.
 func TestKeep(t *testing.T) {
 	t.Parallel()
 	h := newHub(t, "a", "b", "late")
 	js := h.jetStream()
-	m, err := newMaker(h.admin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(m.nc.Close)
-	m.keep = true
-	eventually(t, func() error { return m.nc.FlushTimeout(time.Second) })
-	look := func(want string) {
-		t.Helper()
-		if said, err := m.look(t.Context()); err != nil || said != want {
-			t.Fatalf("%q, %v, want %q", said, err, want)
-		}
-	}
+	m := h.keeper()
 	a, b := newDaemon(t, rules()), newDaemon(t, rules("a"))
 	h.run("a", a)
 	h.run("b", b)
 	a.ban("192.0.2.1", time.Hour)
 	b.wait("192.0.2.1")
-	look("")
+	m.looks(t, "")
 
 	h.remove(js, streamName, rosterStream, shortStream)
-	look("")
-	look("stream BANS: 0 messages, roster 1 stored")
+	m.looks(t, "")
+	m.looks(t, "stream BANS: 0 messages, roster 1 stored")
 	a.ban("192.0.2.2", time.Hour)
 	b.wait("192.0.2.1", "192.0.2.2")
 	late := newDaemon(t, rules("a"))
 	h.run("late", late)
 	late.wait("192.0.2.1", "192.0.2.2")
-	look("")
+	m.looks(t, "")
 
 	roster, err := js.Stream(t.Context(), rosterStream)
 	if err != nil {
@@ -348,8 +358,8 @@ func TestKeep(t *testing.T) {
 	if err := roster.Purge(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	look("")
-	look("stream BANS: 2 messages, roster 1 stored")
+	m.looks(t, "")
+	m.looks(t, "stream BANS: 2 messages, roster 1 stored")
 
 	s, err := js.Stream(t.Context(), streamName)
 	if err != nil {
@@ -361,8 +371,8 @@ func TestKeep(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.remove(js, shortStream)
-	look("")
-	look("stream BANS: 2 messages, roster 1")
+	m.looks(t, "")
+	m.looks(t, "stream BANS: 2 messages, roster 1")
 	if _, err := js.Stream(t.Context(), shortStream); err != nil {
 		t.Error(err)
 	}
@@ -372,8 +382,8 @@ func TestKeep(t *testing.T) {
 
 	// A hub that does not answer has lost nothing.
 	h.stop()
-	look("")
-	look("")
+	m.looks(t, "")
+	m.looks(t, "")
 }
 
 // TestKeepNewest: a hub that loses the list of hosts gets again the newest one that it had, not that of its file. One of an operator who was
@@ -381,23 +391,10 @@ func TestKeep(t *testing.T) {
 func TestKeepNewest(t *testing.T) {
 	h := newHub(t, "a")
 	js := h.jetStream()
-	file := *h.admin
-	m, err := newMaker(&file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(m.nc.Close)
-	m.keep = true
-	eventually(t, func() error { return m.nc.FlushTimeout(time.Second) })
-	look := func(want string) {
-		t.Helper()
-		if said, err := m.look(t.Context()); err != nil || said != want {
-			t.Fatalf("%q, %v, want %q", said, err, want)
-		}
-	}
+	m := h.keeper()
 	stored := func(want uint64) {
 		t.Helper()
-		s, ok, err := h.reader("a").link.get(t.Context(), get{stream: rosterStream, last: hub.Subject})
+		s, ok, err := h.reader("a").link.get(t.Context(), get{stream: rosterStream, Last: hub.Subject})
 		r, e := (&hub.Sealed{Payload: s.payload}).Peek()
 		if err != nil || e != nil || !ok || r.Serial != want {
 			t.Errorf("the hub has %+v, want list %d: %v, %v", r, want, err, e)
@@ -416,10 +413,10 @@ func TestKeepNewest(t *testing.T) {
 	before := h.roster
 	before.Changes = before.Changes[:1]
 	h.store(h.sign(), h.trust)
-	look("")
+	m.looks(t, "")
 	h.remove(js, rosterStream)
-	look("")
-	look("stream BANS: 0 messages, roster 3 (newer than that of the file) stored")
+	m.looks(t, "")
+	m.looks(t, "stream BANS: 0 messages, roster 3 (newer than that of the file) stored")
 	stored(3)
 
 	before.Serial = 1<<64 - 1
@@ -430,10 +427,10 @@ func TestKeepNewest(t *testing.T) {
 	if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: hub.Subject, Data: hers.Payload, Header: nats.Header{hub.SignatureHeader: {base64.StdEncoding.EncodeToString(hers.Signature)}}}); err != nil {
 		t.Fatal(err)
 	}
-	look("")
+	m.looks(t, "")
 	h.remove(js, rosterStream)
-	look("")
-	look("stream BANS: 0 messages, roster 3 (newer than that of the file) stored")
+	m.looks(t, "")
+	m.looks(t, "stream BANS: 0 messages, roster 3 (newer than that of the file) stored")
 	stored(3)
 }
 

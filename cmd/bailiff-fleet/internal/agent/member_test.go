@@ -74,13 +74,7 @@ func TestMemberConsumers(t *testing.T) {
 	}
 
 	// As a hub's own user, for what members could do earlier.
-	m, err := newMaker(h.admin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(m.nc.Close)
-	m.keep = true
-	eventually(t, func() error { return m.nc.FlushTimeout(time.Second) })
+	m := h.keeper()
 	admin := h.connect(h.admin.NKey)
 	old := streams(1, false)[1] // as it was
 	old.Discard, old.MaxMsgs = jetstream.DiscardOld, 0

@@ -400,7 +400,7 @@ func (m *mark) is(s *stored) bool {
 
 // fetchRoster takes the roster that the hub holds, if any. Otherwise the present one stays in use; having none is an error.
 func (r *reader) fetchRoster(ctx context.Context) error {
-	s, ok, err := r.link.get(ctx, get{stream: rosterStream, last: hub.Subject})
+	s, ok, err := r.link.get(ctx, get{stream: rosterStream, Last: hub.Subject})
 	if err != nil {
 		r.rosterErr.set(fmt.Errorf("the roster: %w", err))
 	} else if ok && s.subject == hub.Subject && r.takeRoster(&s) {
