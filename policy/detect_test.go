@@ -266,7 +266,7 @@ func TestAccount(t *testing.T) {
 	}
 	// An allowed address is not banned, and does not count.
 	s = newSite(t, off)
-	s.g.SetAllow(allow.NewList([]allow.Entry{{Prefix: netip.MustParsePrefix("198.51.0.0/27")}}), s.now)
+	s.g.SetAllow(allow.NewList([]allow.Entry{{Prefix: netip.MustParsePrefix("198.51.0.0/27")}}), s.now, nil)
 	for _, b := range spray(s, 40, 3, "bob") {
 		if netip.MustParsePrefix("198.51.0.0/27").Contains(b.Addr) {
 			t.Fatalf("%+v", b)
@@ -378,7 +378,7 @@ func TestNeighbours(t *testing.T) {
 	} {
 		s := newSite(t, func(c *config.Config) { c.Accounts.Addresses = 0 })
 		if c.allow != "" {
-			s.g.SetAllow(allow.NewList([]allow.Entry{{Prefix: netip.MustParsePrefix(c.allow)}}), s.now)
+			s.g.SetAllow(allow.NewList([]allow.Entry{{Prefix: netip.MustParsePrefix(c.allow)}}), s.now, nil)
 		}
 		if c.before != "" {
 			s.say(c.before)

@@ -159,10 +159,10 @@ func (g *Engine) ClockSet(by int64) {
 }
 
 // SetAllow sets a new allow list, and lifts and returns the bans that it forbids: those of allowed addresses, and of prefixes that contain
-// one.
-func (g *Engine) SetAllow(l *allow.List, now int64) (lifted []state.Ban) {
+// one. Bans for which stays returns true are not lifted; nil: all are.
+func (g *Engine) SetAllow(l *allow.List, now int64, stays func(*state.Ban) bool) (lifted []state.Ban) {
 	g.allow = l
-	forbidden := func(b *state.Ban) bool { return l.Overlaps(b.Prefix, now) }
+	forbidden := func(b *state.Ban) bool { return l.Overlaps(b.Prefix, now) && (stays == nil || !stays(b)) }
 	g.observed.RemoveFunc(forbidden)
 	return g.state.RemoveFunc(forbidden)
 }

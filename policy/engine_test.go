@@ -120,7 +120,7 @@ func TestAllow(t *testing.T) {
 	h := newHost(t)
 	banned := h.ban("2001:db8::7")
 	other := h.ban("203.0.113.8")
-	lifted := h.g.SetAllow(allow.NewList([]allow.Entry{{Prefix: netip.MustParsePrefix("2001:db8::77/128")}, {Prefix: netip.MustParsePrefix("198.51.100.0/24")}}), h.now)
+	lifted := h.g.SetAllow(allow.NewList([]allow.Entry{{Prefix: netip.MustParsePrefix("2001:db8::77/128")}, {Prefix: netip.MustParsePrefix("198.51.100.0/24")}}), h.now, nil)
 	if len(lifted) != 1 || lifted[0] != banned.Ban {
 		t.Errorf("lifted: %+v", lifted)
 	}

@@ -1072,7 +1072,7 @@ func restart(t *testing.T, c *config.Config, allowed *allow.List, snap []byte, e
 	if err != nil || g.RestoreError() != nil {
 		t.Fatal(err, g.RestoreError())
 	}
-	g.SetAllow(allowed, start)
+	g.SetAllow(allowed, start, nil)
 	g.Reread(true)
 	for k := range saved {
 		if events[k].what != "tick" && events[saved-1].at-events[k].at < g.Window().Microseconds() {
@@ -1107,7 +1107,7 @@ func TestModel(t *testing.T) {
 		several += m.several
 		for _, stops := range []int{0, 12} {
 			g := newEngine(t, c)
-			g.SetAllow(allowed, start)
+			g.SetAllow(allowed, start, nil)
 			saved, snap := 0, g.Snapshot(nil)
 			for i := 0; i < len(events); i++ {
 				if stops > 0 && i > 0 && r.IntN(len(events)/stops) == 0 {

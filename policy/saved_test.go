@@ -137,7 +137,7 @@ func TestRestart(t *testing.T) {
 			}
 		}
 		g := newEngine(t, c)
-		g.SetAllow(none, start)
+		g.SetAllow(none, start, nil)
 		first := g.Snapshot(nil)
 		var want [][]string
 		for i := range events {

@@ -99,7 +99,7 @@ func (s *site) restart() {
 	if s.g, err = New(s.c, loaded); err != nil || s.g.RestoreError() != nil {
 		s.t.Fatal(err, s.g.RestoreError())
 	}
-	s.g.SetAllow(old, s.now)
+	s.g.SetAllow(old, s.now, nil)
 	s.g.Reread(true)
 	for i, e := range s.seen {
 		if near(s.now, e.at, s.g.Window()) {

@@ -47,7 +47,7 @@ func (g *Engine) updateAllowed(now int64) {
 	if g.ops != nil {
 		entries = append(entries[:len(entries):len(entries)], g.ops.Entries()...)
 	}
-	g.SetAllow(allow.NewList(entries), now)
+	g.SetAllow(allow.NewList(entries), now, nil)
 }
 
 // Matchers select the entries that have to be read.

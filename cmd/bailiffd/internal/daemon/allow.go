@@ -43,23 +43,27 @@ func (d *daemon) readLists() (changed bool) {
 // own addresses. It returns the bans that this has lifted.
 func (d *daemon) refreshAllow(now time.Time) []state.Ban {
 	d.self.read = now
-	var entries []allow.Entry
+	var entries, sessions []allow.Entry
 	entries = append(entries, d.conf.Allow.Entries...)
 	entries = append(entries, d.lists.Entries()...)
 	entries = append(entries, d.state.Allowed()...)
 	if d.conf.Fleet.Roster {
 		entries = append(entries, d.others.bans.Roster().Entries()...)
 	}
-	if d.ops != nil {
-		entries = append(entries, d.ops.Entries()...)
-	}
 	var own []netip.Addr
 	if d.conf.Allow.Self {
 		own = d.self.current()
 	}
 	entries = append(entries, allow.SelfEntries(own)...) // loopback and link-local addresses are always allowed
-	l := allow.NewList(entries)
-	lifted := d.eng.SetAllow(l, now.UnixMicro())
+	var stays func(*state.Ban) bool
+	if d.ops != nil {
+		sessions = d.ops.Entries()
+		if !d.journal.caughtUp {
+			stays = d.ops.stays(allow.NewList(entries), now.UnixMicro())
+		}
+	}
+	l := allow.NewList(append(entries[:len(entries):len(entries)], sessions...))
+	lifted := d.eng.SetAllow(l, now.UnixMicro(), stays)
 	for i := range lifted {
 		d.released(lifted[i:i+1], allowedBy(l, lifted[i].Prefix, now), "")
 	}

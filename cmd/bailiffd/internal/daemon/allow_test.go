@@ -151,6 +151,81 @@ func TestOperatorAfterRestart(t *testing.T) {
 	}
 }
 
+// TestOperatorGoneBeforeRestart: a start lifts no ban of an address from which an operator logged out before it was banned, however far back
+// it reads the journal, and even if the state is lost. It lifts those of operators who are logged in, but became operators only now.
+func TestOperatorGoneBeforeRestart(t *testing.T) {
+	const conf = "jails: {sshd: {find_time: 12h}}\n"
+	for _, lost := range []bool{false, true} {
+		b := newBench(t)
+		b.echo = true
+		b.configure(conf)
+		say := func(ago time.Duration, pid int, message string) {
+			b.ago.Store(int64(ago))
+			b.say(pid, message)
+			b.ago.Store(0)
+		}
+		in := func(ago time.Duration, pid int, addr string) {
+			say(ago, pid, fmt.Sprintf("Accepted publickey for root from %s port 40000 ssh2: ED25519 SHA256:Zm9v", addr))
+		}
+		out := func(ago time.Duration, pid int) {
+			say(ago, pid, "pam_unix(sshd:session): session closed for user root")
+		}
+		in(20*time.Hour, 70001, "198.51.100.1") // before the entries that a start reads again
+		in(19*time.Hour, 70005, "198.51.100.5") // logged in all the time
+		out(5*time.Hour, 70001)
+		in(4*time.Hour, 70002, "198.51.100.2")
+		in(3*time.Hour, 70003, "198.51.100.3")
+		out(2*time.Hour, 70002)
+		in(90*time.Minute, 70004, "198.51.100.4") // any login has the list of allowed addresses built again
+		out(time.Hour, 70003)
+		out(time.Hour, 70004)
+		b.start()
+		b.settled()
+		b.did(b.client.Ban(t.Context(), control.BanRequest{Prefixes: []string{"198.51.100.3"}}))
+		b.fail("198.51.100.1", 5)
+		b.fail("198.51.100.2", 5)
+		b.fail("198.51.100.5", 5)
+		all := []string{"198.51.100.1/32", "198.51.100.2/32", "198.51.100.3/32"}
+		for _, p := range all {
+			b.awaitBan(p)
+		}
+		b.settled()
+		b.stop()
+		if lost {
+			if err := os.Remove(filepath.Join(b.state, stateName)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.start()
+		b.settled()
+		if n := len(b.banned(t.Context())); n != len(all) {
+			t.Errorf("state lost %v: %d bans after the restart: %v", lost, n, b.banned(t.Context()))
+		}
+		for range len(b.entries) {
+			if m := <-b.entries; m["MESSAGE_ID"] == audit.KindUnban.ID() {
+				t.Errorf("state lost %v: lifted: %v", lost, m)
+			}
+		}
+		if !b.how("198.51.100.5").Allowed || b.how("198.51.100.1").Allowed {
+			t.Errorf("state lost %v: %+v, %+v", lost, b.how("198.51.100.5"), b.how("198.51.100.1"))
+		}
+		b.stop()
+
+		// Who was no operator yet when they were banned is not locked out.
+		b.configure("allow: {operators: {enabled: no}}\n" + conf)
+		b.start()
+		b.fail("198.51.100.5", 5)
+		b.awaitBan("198.51.100.5/32")
+		b.stop()
+		b.configure(conf)
+		b.start()
+		if m := b.told(audit.KindUnban); m[audit.FieldPrefix] != "198.51.100.5/32" {
+			t.Errorf("state lost %v: %v", lost, m)
+		}
+		b.stop()
+	}
+}
+
 // A refreshed list is in use within seconds, without a reload, unless it exceeds what the configuration permits. Then the previous
 // list stays in use, and status says so.
 func TestPublishedLists(t *testing.T) {

@@ -23,7 +23,7 @@ func (d *daemon) entries(b *batch) {
 		if step := d.steps.entry(&b.cursors[i]); step != 0 {
 			d.eng.ClockSet(step)
 		}
-		if d.operatorEntry(&b.entries[i]) {
+		if d.operatorEntry(&b.entries[i], b.rebuild) {
 			if len(adds) > 0 { // first, so that a ban lifted by refreshAllow is not put in place afterwards
 				d.firewall.worker.put(adds)
 				adds = nil
@@ -64,6 +64,10 @@ func (d *daemon) entries(b *batch) {
 func (d *daemon) caughtUp(now time.Time) {
 	d.journal.caughtUp, d.saver.dirtyCursor = true, true
 	d.announced = nil
+	if d.ops != nil {
+		d.ops.Expire(d.journal.judgedUpTo(d.entryTime(now)))
+		d.refreshAllow(now) // operators who are logged in now lift every ban of their addresses
+	}
 	d.saver.saveIfDue(now) // so that a daemon that is killed again and again makes progress
 	d.firewall.reconcile()
 	d.updateStatus()

@@ -7,8 +7,10 @@ import (
 	"bailiff/journal"
 	"bailiff/journal/audit"
 	"bailiff/journal/evidence"
+	"bailiff/policy/allow"
 	"bailiff/policy/filter"
 	"bailiff/policy/operator"
+	"bailiff/policy/state"
 	"bailiff/units/logind"
 	"bailiff/units/operators"
 )
@@ -27,6 +29,7 @@ type operatorWatch struct {
 	sessions chan []operator.Session // from logind
 	logind   *logind.Watcher
 	asked    time.Time
+	read     int64              // time of the entry judged last, µs since 1970; 0: none that the saved state does not know
 	stop     context.CancelFunc // ends following logind
 }
 
@@ -110,13 +113,23 @@ func (d *daemon) operatorSessions(open []operator.Session) {
 	}
 }
 
-// operatorEntry takes a journal entry about a login. due means that the allow list must be rebuilt before the entry is judged.
-func (d *daemon) operatorEntry(e *filter.Entry) (due bool) {
+// operatorEntry takes a journal entry about a login. due means that the allow list must be rebuilt before the entry is judged. rebuild means
+// that it was judged before the saved position.
+func (d *daemon) operatorEntry(e *filter.Entry, rebuild bool) (due bool) {
 	if d.ops == nil {
 		return false
 	}
+	if !rebuild {
+		d.ops.read = e.Realtime
+	}
 	d.ops.Entry(e)
 	return d.ops.Due(e.Realtime)
+}
+
+// stays returns which bans operators' sessions do not lift while entries from before the start are read, beside those that the others lift.
+// The sessions are then those of the entry judged last: a ban that began later is of an address whose operator had logged out by then.
+func (o *operatorWatch) stays(others *allow.List, now int64) func(*state.Ban) bool {
+	return func(b *state.Ban) bool { return b.Since > o.read && !others.Overlaps(b.Prefix, now) }
 }
 
 // tick asks logind from time to time, and reports whether the allow list has to be rebuilt.
