@@ -9,13 +9,14 @@ import (
 	"bailiff/policy/state"
 )
 
-// tickAllow rebuilds the allow list when it is time, or when something that it is built from has changed.
-func (d *daemon) tickAllow(now time.Time) {
+// tickAllow rebuilds the allow list when it is time, or when something that it is built from has changed. judged is the time up to which
+// all entries have been judged, µs since 1970.
+func (d *daemon) tickAllow(now time.Time, judged int64) {
 	due := now.Sub(d.self.read) > addressInterval
 	if due {
 		d.self.ask()
 	}
-	if d.ops != nil && d.ops.tick(now) {
+	if d.ops != nil && d.ops.tick(now, judged) {
 		due = true
 	}
 	if d.readLists() {

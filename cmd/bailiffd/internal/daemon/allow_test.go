@@ -11,8 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"bailiff/journal"
 	"bailiff/journal/audit"
 	"bailiff/policy/allow"
+	"bailiff/policy/filter"
+	"bailiff/policy/jail"
 	"bailiff/units/control"
 	"bailiff/units/published"
 )
@@ -223,6 +226,30 @@ func TestOperatorGoneBeforeRestart(t *testing.T) {
 			t.Errorf("state lost %v: %v", lost, m)
 		}
 		b.stop()
+	}
+}
+
+// TestGraceOfLateEntries: entries that are read hours late, while ticks come, are judged by who was logged in when they were written.
+func TestGraceOfLateEntries(t *testing.T) {
+	d := restored(t)
+	now := time.Now()
+	d.followOperators(now, 0)
+	t.Cleanup(d.leaveOperators)
+	say := func(ago time.Duration, pid int, message string) {
+		at := now.Add(-ago).UnixMicro()
+		d.entries(&batch{behind: true, refs: []jail.Ref{jail.NoRef}, cursors: []journal.Cursor{{Realtime: uint64(at), Set: journal.HasAll}}, entries: []filter.Entry{{
+			Message: []byte(message), Unit: []byte("ssh.service"), Slice: []byte("system.slice"), Identifier: []byte("sshd"), WholeMessage: true, PID: uint32(pid), Realtime: at,
+		}}})
+		d.tick(now)
+	}
+	say(30*time.Hour, 1, "Accepted publickey for root from 198.51.100.1 port 40000 ssh2: ED25519 SHA256:Zm9v")
+	say(29*time.Hour, 2, "Accepted publickey for root from 198.51.100.2 port 40000 ssh2: ED25519 SHA256:Zm9v")
+	say(28*time.Hour, 1, "pam_unix(sshd:session): session closed for user root")
+	for i := range 15 {
+		say(28*time.Hour-time.Duration(i+1)*time.Second, 10+i, fmt.Sprintf("Failed password for someone from 198.51.100.%d port %d ssh2", 1+i/5, 1024+i))
+	}
+	if n := d.state.Len(); n != 1 || d.eng.Allowed != 10 {
+		t.Errorf("%d bans instead of one, of the third address; %d failures of operators' addresses, not 10", n, d.eng.Allowed)
 	}
 }
 

@@ -297,7 +297,7 @@ func (d *daemon) tick(now time.Time) {
 	d.decideTogether(now)
 	d.others.tick(now, d.clock.holding())
 	d.firewall.tick(now)
-	d.tickAllow(now)
+	d.tickAllow(now, judged)
 	d.updateProblems(now)
 	d.saver.saveIfDue(now)
 	d.updateStatus()

@@ -132,9 +132,12 @@ func (o *operatorWatch) stays(others *allow.List, now int64) func(*state.Ban) bo
 	return func(b *state.Ban) bool { return b.Since > o.read && !others.Overlaps(b.Prefix, now) }
 }
 
-// tick asks logind from time to time, and reports whether the allow list has to be rebuilt.
-func (o *operatorWatch) tick(now time.Time) (due bool) {
-	o.Expire(now.UnixMicro())
+// tick asks logind from time to time, and reports whether the allow list has to be rebuilt. Sessions are those of the time up to which all
+// entries have been judged (µs since 1970; 0: not known yet).
+func (o *operatorWatch) tick(now time.Time, judged int64) (due bool) {
+	if judged != 0 {
+		o.Expire(judged)
+	}
 	due = o.Stale()
 	if o.Open() && now.Sub(o.asked) >= logindInterval {
 		o.asked = now
