@@ -3,7 +3,9 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -229,11 +231,45 @@ func TestOperatorGoneBeforeRestart(t *testing.T) {
 	}
 }
 
+// TestManySessions: a start that reads many entries to find operators' sessions asks systemd for more time, and ends when the daemon is to stop.
+func TestManySessions(t *testing.T) {
+	b := newBench(t)
+	b.start()
+	b.fail("198.51.100.1", 600)
+	b.settled()
+	b.stop()
+	name := filepath.Join(t.TempDir(), "notify")
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	d := restored(t)
+	t.Setenv("NOTIFY_SOCKET", name)
+	d.opt.journal = b.dir
+	d.source = d.opt.source()
+	t.Cleanup(d.leaveOperators)
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	now := time.Now()
+	if err := d.followOperators(stopped, now, uint64(now.UnixMicro())); !errors.Is(err, context.Canceled) || d.ops != nil {
+		t.Errorf("stopped: %v, %v", err, d.ops)
+	}
+	if err := d.followOperators(t.Context(), now, uint64(now.UnixMicro())); err != nil || d.ops == nil {
+		t.Errorf("%v, %v", err, d.ops)
+	}
+	buf := make([]byte, 1000)
+	c.SetReadDeadline(time.Now().Add(time.Minute))
+	if n, err := c.Read(buf); err != nil || !strings.HasPrefix(string(buf[:n]), "EXTEND_TIMEOUT_USEC=") {
+		t.Errorf("%q, %v", buf[:n], err)
+	}
+}
+
 // TestGraceOfLateEntries: entries that are read hours late, while ticks come, are judged by who was logged in when they were written.
 func TestGraceOfLateEntries(t *testing.T) {
 	d := restored(t)
 	now := time.Now()
-	d.followOperators(now, 0)
+	d.followOperators(t.Context(), now, 0)
 	t.Cleanup(d.leaveOperators)
 	say := func(ago time.Duration, pid int, message string) {
 		at := now.Add(-ago).UnixMicro()

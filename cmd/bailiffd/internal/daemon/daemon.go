@@ -136,6 +136,11 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		d.self.ask() // systemd starts it while the state is read
 	}
 	be, pos, err := d.restore(ctx)
+	if err == nil {
+		if err = d.followOperators(ctx, time.Now(), pos.begin()); err != nil {
+			be.Close()
+		}
+	}
 	if err != nil {
 		ln.Close()
 		if ctx.Err() != nil {
@@ -143,6 +148,7 @@ func (d *daemon) run(ctx context.Context) (err error) {
 		}
 		return err
 	}
+	defer d.leaveOperators()
 	inner, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	startup, ready := context.WithTimeout(ctx, startLimit)
@@ -153,9 +159,8 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	d.audit = newAuditQueue(d.aud, d.source)
 	d.audit.reporter = d.reporter
 	go d.audit.run()
-	firewallDone := d.startFirewall(startup, inner, be, pos.begin())
+	firewallDone := d.startFirewall(startup, inner, be)
 	defer d.firewall.unwatch()
-	defer d.leaveOperators()
 	d.awaitFirewall(startup)
 	ready()
 	d.setDouble(d.blocks.store.Doubles(d.conf.Lists)) // before the first entry
@@ -178,9 +183,8 @@ func (d *daemon) run(ctx context.Context) (err error) {
 	return d.stop(srv, cancel, firewallDone)
 }
 
-// startFirewall puts the bans of the state into the firewall. The channel is closed when the worker has ended. begin is the time of the
-// first entry that will be read, microseconds since 1970.
-func (d *daemon) startFirewall(startup, inner context.Context, be firewall.Backend, begin uint64) <-chan struct{} {
+// startFirewall puts the bans of the state into the firewall. The channel is closed when the worker has ended.
+func (d *daemon) startFirewall(startup, inner context.Context, be firewall.Backend) <-chan struct{} {
 	f := &d.firewall
 	kill, track := conn.Kill, conn.Forget
 	if h := d.self.helper; h != nil {
@@ -195,7 +199,6 @@ func (d *daemon) startFirewall(startup, inner context.Context, be firewall.Backe
 	go f.closer.run(inner)
 	f.worker = newFirewallWorker(be, f.host.others(f.chosen, f.override, d.self.helper), f.closer, f.events)
 	now := time.Now()
-	d.followOperators(now, begin)
 	d.readLists()
 	d.refreshAllow(now)
 	d.liftOrphans()

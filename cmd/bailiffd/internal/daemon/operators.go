@@ -21,6 +21,8 @@ const (
 
 	// maxSessionEntries bounds how many entries of sshd readSessions reads, the latest ones: about a second's work.
 	maxSessionEntries = 1 << 18
+
+	findingSessions = "finding operators' sessions in the journal"
 )
 
 // operatorWatch follows who is logged in and may administer this host. It is nil if the configuration protects no operators.
@@ -34,13 +36,13 @@ type operatorWatch struct {
 }
 
 // followOperators starts, changes or ends following operators, as the configuration says. The entries that follow begin at a time
-// (microseconds since 1970).
-func (d *daemon) followOperators(now time.Time, begin uint64) {
+// (microseconds since 1970). It fails if ctx ends.
+func (d *daemon) followOperators(ctx context.Context, now time.Time, begin uint64) error {
 	c := d.conf.Allow.Operators
 	if !c.Enabled {
 		d.leaveOperators()
 		d.problems.end("operators")
-		return
+		return nil
 	}
 	o := operators.Options(c)
 	if d.ops != nil {
@@ -50,29 +52,35 @@ func (d *daemon) followOperators(now time.Time, begin uint64) {
 		t, err := operators.New(c)
 		if err != nil {
 			d.problems.begin(audit.KindError, "operators", "operators: "+err.Error())
-			return
+			return nil
+		}
+		if err := d.readSessions(ctx, t, begin); err != nil {
+			return err
 		}
 		d.ops = &operatorWatch{Tracker: t}
-		d.readSessions(begin)
 	}
 	d.problems.end("operators")
-	var ctx context.Context
 	ctx, d.ops.stop = context.WithCancel(context.Background())
 	d.ops.sessions = make(chan []operator.Session)
 	d.ops.logind = logind.New(func(user string, uid int64) bool { _, ok := o.Member(user, uid); return ok })
 	go d.ops.logind.Run(ctx, d.ops.sessions)
+	return nil
 }
 
 // readSessions reads from the journal which sessions were open or had ended before a time (microseconds since 1970). logind does not know
-// those that have ended, and on some hosts none.
-func (d *daemon) readSessions(before uint64) {
-	j, err := journal.Open(d.source, journal.Options{Matches: evidence.Matches([]*filter.Matcher{d.ops.Matcher()}), Fields: evidence.Fields, MaxValue: evidence.MaxValue})
+// those that have ended, and on some hosts none. It fails if ctx ends.
+func (d *daemon) readSessions(ctx context.Context, ops *operator.Tracker, before uint64) error {
+	j, err := journal.Open(d.source, journal.Options{Matches: evidence.Matches([]*filter.Matcher{ops.Matcher()}), Fields: evidence.Fields, MaxValue: evidence.MaxValue})
 	if err != nil {
-		return // the reader reports a journal that cannot be opened
+		return nil // the reader reports a journal that cannot be opened
 	}
 	defer j.Close()
+	var t startTimer
 	first, n := before-min(uint64(operator.MaxUnseen.Microseconds()), before), 0
 	for j.SeekRealtime(before); j.Previous() && j.Entry().Realtime >= first; n++ {
+		if err := t.extend(ctx, findingSessions); err != nil {
+			return err
+		}
 		if n == maxSessionEntries {
 			first = j.Entry().Realtime
 			break
@@ -80,11 +88,15 @@ func (d *daemon) readSessions(before uint64) {
 	}
 	j.SeekRealtime(first)
 	for ; n > 0 && j.Next() && j.Entry().Realtime < before; n-- {
+		if err := t.extend(ctx, findingSessions); err != nil {
+			return err
+		}
 		var e filter.Entry
 		evidence.Convert(j.Entry(), &e)
-		d.ops.Entry(&e)
+		ops.Entry(&e)
 	}
-	d.ops.Expire(int64(before))
+	ops.Expire(int64(before))
+	return nil
 }
 
 func (d *daemon) leaveOperators() {

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"reflect"
 	"slices"
@@ -31,7 +32,8 @@ func (d *daemon) reload(by string) (*control.Reloaded, error) {
 	}
 	d.firewall.configure(c.Firewall, be, why, s)
 	d.liftOrphans()
-	d.followOperators(d.reloaded, uint64(d.reloaded.UnixMicro()))
+	d.followOperators(context.Background(), d.reloaded, uint64(d.reloaded.UnixMicro())) // cannot fail
+	d.lastStatus = ""                                                                   // it shows its progress there
 	d.readLists()
 	d.self.ask()
 	d.refreshAllow(d.reloaded)

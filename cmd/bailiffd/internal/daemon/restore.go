@@ -200,7 +200,7 @@ func (d *daemon) readAnnounced(ctx context.Context, start position) (map[string]
 	return announced, nil
 }
 
-// startTimer asks systemd for more time while the start reads many entries.
+// startTimer asks systemd for more time while the start, or a reload, reads many entries.
 type startTimer struct {
 	entries int
 	last    time.Time
@@ -214,6 +214,7 @@ func (t *startTimer) extend(ctx context.Context, what string) error {
 	if now := time.Now(); now.Sub(t.last) > 5*time.Second {
 		t.last = now
 		notify.Extend(time.Minute)
+		notify.Ping() // in a reload
 		notify.Status(fmt.Sprintf("%s: %d entries", what, t.entries))
 	}
 	return ctx.Err()
