@@ -718,6 +718,89 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 }
 
+// dialAs opens connections as another user.
+func dialAs(t *testing.T, uid, gid, n int, path string) (conns []net.Conn) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // as above
+		for _, x := range [][2]int{{unix.SYS_SETRESGID, gid}, {unix.SYS_SETRESUID, uid}} {
+			if _, _, e := unix.RawSyscall(uintptr(x[0]), uintptr(x[1]), uintptr(x[1]), uintptr(x[1])); e != 0 {
+				return
+			}
+		}
+		for range n {
+			if c, err := net.Dial("unix", path); err == nil {
+				c.SetDeadline(time.Now().Add(time.Minute))
+				conns = append(conns, c)
+			}
+		}
+	}()
+	<-done
+	t.Cleanup(func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	})
+	if len(conns) != n {
+		t.Fatalf("%d connections", len(conns))
+	}
+	return conns
+}
+
+// askEvents asks for events on a connection.
+func askEvents(t *testing.T, c net.Conn) (status int, e Error) {
+	t.Helper()
+	fmt.Fprint(c, "GET /v1/events HTTP/1.1\r\nHost: x\r\n\r\n") // a connection may have been refused already
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return 0, Error{Message: err.Error()}
+	}
+	if res.StatusCode != http.StatusOK {
+		if err := json.NewDecoder(res.Body).Decode(&e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return res.StatusCode, e
+}
+
+// TestFleetHasPlaces: bailiff-fleet gets through to its events however many others have connections and streams open, and each of these that
+// is refused is told what is full.
+func TestFleetHasPlaces(t *testing.T) {
+	needRoot(t)
+	u, err := user.Lookup("games") // any that every system has
+	if err != nil {
+		t.Skip(err)
+	}
+	fleet, _ := strconv.Atoi(u.Uid)
+	g, err := user.LookupGroup("mail")
+	if err != nil {
+		t.Skip(err)
+	}
+	gid, _ := strconv.Atoi(g.Gid)
+	f := &fake{happens: make(chan Event)}
+	path := serve(t, f, Options{Group: "mail", Fleet: "games"})
+	for i, c := range dialAs(t, 54321, gid, maxOtherStreams+1, path) {
+		if status, e := askEvents(t, c); i < maxOtherStreams && status != http.StatusOK {
+			t.Fatalf("stream %d: %d %+v", i, status, e)
+		} else if i == maxOtherStreams && (status != http.StatusServiceUnavailable || !strings.Contains(e.Message, "event streams") || !strings.Contains(e.Message, "other than root")) {
+			t.Fatalf("one stream more: %d %+v", status, e)
+		}
+	}
+	if status, e := askEvents(t, dialAs(t, fleet, gid, 1, path)[0]); status != http.StatusOK {
+		t.Errorf("streams full: bailiff-fleet: %d %+v", status, e)
+	}
+	for _, c := range dialAs(t, 54321, gid, maxOthers+3*maxRefused, path)[maxOthers:] {
+		if status, e := askEvents(t, c); status != http.StatusServiceUnavailable || !strings.Contains(e.Message, "connections") || !strings.Contains(e.Message, "other than root") {
+			t.Errorf("one connection more: %d %+v", status, e)
+		}
+	}
+	if status, e := askEvents(t, dialAs(t, fleet, gid, 1, path)[0]); status != http.StatusOK {
+		t.Errorf("connections full: bailiff-fleet: %d %+v", status, e)
+	}
+}
+
 // TestRestart: a call made while nobody accepts waits in the socket and is answered by the next server, as it is when
 // systemd holds the socket over a restart.
 func TestRestart(t *testing.T) {

@@ -41,6 +41,7 @@ type Event struct {
 const (
 	maxStreams      = 16
 	maxOtherStreams = 8 // of these, of users other than root
+	maxFleetStreams = 2 // more, of Options.Fleet: one, and an earlier one whose end is not yet noticed
 
 	// eventTime is how long a client may take to read what was written, before it is disconnected.
 	eventTime = 5 * time.Second
@@ -51,6 +52,7 @@ type streams struct {
 	limit       time.Duration // eventTime, except in tests
 	mu          sync.Mutex
 	all, others int
+	fleet       int           // beside all
 	stop        chan struct{} // closed: the server ends
 	once        sync.Once
 }
@@ -76,6 +78,21 @@ func (s *streams) open(root bool) (free func(), ok bool) {
 	}, true
 }
 
+// openFleet reserves one of the streams that only Options.Fleet may have.
+func (s *streams) openFleet() (free func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fleet == maxFleetStreams {
+		return nil, false
+	}
+	s.fleet++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.fleet--
+	}, true
+}
+
 func (s *streams) end() { s.once.Do(func() { close(s.stop) }) }
 
 // streamed is an answer that writes itself.
@@ -88,8 +105,11 @@ func (s *Server) events(r *http.Request, q url.Values, by Peer) (any, error) {
 		return nil, err
 	}
 	free, ok := s.streams.open(by.UID == 0)
+	if !ok && s.isFleet(by.UID) {
+		free, ok = s.streams.openFleet()
+	}
 	if !ok {
-		return nil, &Error{Status: http.StatusServiceUnavailable, Message: "too many event streams at once", Hint: "close one, such as a bailiff top"}
+		return nil, &Error{Status: http.StatusServiceUnavailable, Message: fmt.Sprintf("too many event streams at once: there are places for %d, %d of them for users other than root", maxStreams, maxOtherStreams), Hint: "close one, such as a bailiff top"}
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context())) // without the time limit of a call
 	ch, err := s.d.Events(ctx, quiet)

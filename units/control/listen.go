@@ -19,11 +19,22 @@ type listener struct {
 	log      func(string)
 	slots    chan struct{}
 	others   chan struct{}
+	fleet    chan struct{} // of maxFleet
+	isFleet  func(uid uint32) bool
 	refusing chan struct{} // of maxRefused
 }
 
-func newListener(l net.Listener, log func(string)) *listener {
-	return &listener{l, log, make(chan struct{}, maxConns), make(chan struct{}, maxOthers), make(chan struct{}, maxRefused)}
+func newListener(l net.Listener, log func(string), isFleet func(uid uint32) bool) *listener {
+	return &listener{
+		Listener: l, log: log, slots: make(chan struct{}, maxConns), others: make(chan struct{}, maxOthers),
+		fleet: make(chan struct{}, maxFleet), isFleet: isFleet, refusing: make(chan struct{}, maxRefused),
+	}
+}
+
+// full is the answer to a connection for which there is no place.
+var full = Error{
+	Status: http.StatusServiceUnavailable, Message: fmt.Sprintf("too many connections at once: users other than root have places for %d", maxOthers),
+	Hint: "close some, or try again later",
 }
 
 type conn struct {
@@ -66,14 +77,22 @@ func (l *listener) Accept() (net.Conn, error) {
 			return &conn{Conn: c, who: who, free: func() { <-l.others; <-l.slots }}, nil
 		default:
 		}
+		if l.isFleet(who.UID) {
+			select {
+			case l.fleet <- struct{}{}:
+				return &conn{Conn: c, who: who, free: func() { <-l.fleet; <-l.slots }}, nil
+			default:
+			}
+		}
 		select { // root may be the next to be accepted, so nobody is waited for
 		case l.refusing <- struct{}{}:
 			go func() {
-				refuse(c, &Error{Status: http.StatusServiceUnavailable, Message: "too many connections at once", Hint: "close some, or try again later"},
-					time.Now().Add(50*time.Millisecond))
+				refuse(c, &full, time.Now().Add(50*time.Millisecond))
 				<-l.refusing
 			}()
-		default:
+		default: // the answer fits into the socket's buffer
+			c.SetDeadline(time.Now().Add(100 * time.Millisecond))
+			full.write(c)
 			c.Close()
 		}
 	}
@@ -84,17 +103,22 @@ func (l *listener) Accept() (net.Conn, error) {
 // read nothing; the answer fits into the socket's buffer, so real clients receive it.
 func refuse(c net.Conn, e *Error, wait time.Time) {
 	defer c.Close()
-	body, _ := json.Marshal(e)
 	c.SetDeadline(wait)
 	c.Read(make([]byte, 1)) // the answer does not depend on the result
 	c.SetDeadline(time.Now().Add(100 * time.Millisecond))
-	fmt.Fprintf(c, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s\n",
-		e.Status, http.StatusText(e.Status), len(body)+1, body)
+	e.write(c)
 	if u, ok := c.(*net.UnixConn); ok {
 		// Closing with unread bytes would reset the connection and the answer with it.
 		u.CloseWrite()
 		io.Copy(io.Discard, io.LimitReader(c, maxHeader+maxBody))
 	}
+}
+
+// write writes the error as a whole answer.
+func (e *Error) write(w io.Writer) {
+	body, _ := json.Marshal(e)
+	fmt.Fprintf(w, "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s\n",
+		e.Status, http.StatusText(e.Status), len(body)+1, body)
 }
 
 // Refuse answers all callers waiting in l with the reason why the daemon does not start, for little more than 2 s at most.

@@ -30,7 +30,8 @@ import (
 const (
 	maxConns     = 64       // at once
 	maxOthers    = 32       // of these, from users other than root, so that root always gets through
-	maxRefused   = 16       // connections beyond these that are told so at the same time; others are closed without an answer
+	maxFleet     = 8        // of Options.Fleet beyond those: one reads events, others pass on bans
+	maxRefused   = 16       // connections beyond these whose request is waited for before they are told so; others are told at once
 	maxHeader    = 8 << 10  // bytes
 	maxBody      = 64 << 10 // bytes: some 3,000 prefixes in one call
 	defaultLimit = 1000     // bans a page
@@ -103,7 +104,7 @@ func newServer(o Options) *Server {
 
 // Serve answers until Shutdown; then it returns nil.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(newListener(l, s.log)); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.Serve(newListener(l, s.log, s.isFleet)); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("control socket: %w", err)
 	}
 	return nil
