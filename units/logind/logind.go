@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -49,13 +50,20 @@ type Watcher struct {
 	address string // of the bus; "" the system's
 	member  func(user string, uid int64) bool
 	wake    chan struct{}
+	tried   chan struct{}
+	once    sync.Once // closes tried
 }
 
 // New returns a Watcher for the sessions of users for whom member returns true. Sessions of other users are not looked at, so
 // their number does not matter.
 func New(member func(user string, uid int64) bool) *Watcher {
-	return &Watcher{member: member, wake: make(chan struct{}, 1)}
+	return &Watcher{member: member, wake: make(chan struct{}, 1), tried: make(chan struct{})}
 }
+
+// Tried is closed when the first list of sessions has been sent, or could not be had.
+func (w *Watcher) Tried() <-chan struct{} { return w.tried }
+
+func (w *Watcher) triedOnce() { w.once.Do(func() { close(w.tried) }) }
 
 // Ask makes Run list the sessions again. logind signals new and removed sessions, but not a logout from a session in which
 // processes stay.
@@ -74,6 +82,7 @@ func (w *Watcher) Run(ctx context.Context, out chan<- []operator.Session) {
 		if w.follow(ctx, out) {
 			pause = minPause
 		}
+		w.triedOnce()
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
@@ -140,6 +149,7 @@ func (w *Watcher) follow(ctx context.Context, out chan<- []operator.Session) (wo
 		} else {
 			again, pause = time.After(pause), min(2*pause, maxPause)
 		}
+		w.triedOnce()
 		select {
 		case <-w.wake:
 		case <-again:

@@ -167,6 +167,43 @@ func TestWatcher(t *testing.T) {
 	next(t, out, "root/0 1 100 pts/1 198.51.100.8")
 }
 
+// TestTried: who waits for the first list of sessions does not wait for more than one attempt.
+func TestTried(t *testing.T) {
+	dir := t.TempDir()
+	address, stop := bustest.Start(t, dir)
+	for _, how := range []string{"without a bus", "without logind", "logind is busy", "answered"} {
+		switch how {
+		case "without a bus":
+			stop()
+		case "without logind":
+			bustest.Start(t, dir)
+		case "logind is busy":
+			serve(t, address).busy.Store(1)
+		}
+		w := New(func(string, int64) bool { return true })
+		w.address = address
+		ctx, cancel := context.WithCancel(t.Context())
+		out, done := make(chan []operator.Session), make(chan struct{})
+		go func() { w.Run(ctx, out); close(done) }()
+		if how == "answered" {
+			select {
+			case <-w.Tried():
+				t.Error("nobody took the answer")
+			case <-out:
+			}
+		}
+		select {
+		case <-w.Tried():
+		case <-out:
+			t.Errorf("%s: an answer", how)
+		case <-time.After(time.Minute):
+			t.Errorf("%s: still waiting", how)
+		}
+		cancel()
+		<-done
+	}
+}
+
 // TestForgedSignals: a flood of signals from other senders leads to no question to logind, and takes no memory.
 func TestForgedSignals(t *testing.T) {
 	address, _ := bustest.Start(t, t.TempDir())

@@ -18,7 +18,10 @@ import (
 	"bailiff/policy/allow"
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
+	"bailiff/policy/operator"
 	"bailiff/units/control"
+	"bailiff/units/logind"
+	"bailiff/units/operators"
 	"bailiff/units/published"
 )
 
@@ -229,6 +232,50 @@ func TestOperatorGoneBeforeRestart(t *testing.T) {
 		}
 		b.stop()
 	}
+}
+
+// TestFirstAnswer: no entry is judged before logind had its chance to say who has been logged in for longer than a day.
+func TestFirstAnswer(t *testing.T) {
+	d := restored(t)
+	now := time.Now()
+	tracker, err := operators.New(d.conf.Allow.Operators)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.ops = &operatorWatch{
+		Tracker: tracker, sessions: make(chan []operator.Session), logind: logind.New(func(string, int64) bool { return true }), stop: func() {}, awaited: now.Add(time.Hour),
+	}
+	d.reader = &reader{out: make(chan *batch), free: make(chan *batch, 1)}
+	b := &batch{behind: true}
+	for i := range 10 {
+		b.entries = append(b.entries, filter.Entry{
+			Message: fmt.Appendf(nil, "Failed password for someone from 198.51.100.%d port %d ssh2", 1+i/5, 1024+i), Unit: []byte("ssh.service"),
+			Slice: []byte("system.slice"), Identifier: []byte("sshd"), WholeMessage: true, PID: uint32(1000 + i), Realtime: now.UnixMicro() + int64(i),
+		})
+		b.cursors = append(b.cursors, journal.Cursor{Realtime: uint64(now.UnixMicro()) + uint64(i), Set: journal.HasAll})
+		b.refs = append(b.refs, jail.NoRef)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { d.loop(ctx, nil); close(ended) }()
+	defer func() { cancel(); <-ended }()
+	judged := make(chan struct{})
+	go func() { d.reader.out <- b; <-d.reader.free; close(judged) }()
+	for range 100 { // the loop would take the batch with one of these
+		d.calls <- func() {}
+	}
+	d.ops.sessions <- []operator.Session{{PID: 2, User: "root", Since: now.Add(-72 * time.Hour).UnixMicro(), Addr: netip.MustParseAddr("198.51.100.1")}}
+	select {
+	case <-judged:
+	case <-time.After(time.Minute):
+		t.Fatal("nothing is judged")
+	}
+	d.calls <- func() {
+		if d.counts.made != 1 || d.counts.unbans != nil {
+			t.Errorf("%d bans, %v lifted", d.counts.made, d.counts.unbans)
+		}
+	}
+	d.calls <- func() {}
 }
 
 // TestManySessions: a start that reads many entries to find operators' sessions asks systemd for more time, and ends when the daemon is to stop.

@@ -235,7 +235,7 @@ func (d *daemon) loop(ctx context.Context, hup <-chan os.Signal) {
 	lastPing := time.Time{}
 	for {
 		select {
-		case b := <-d.reader.out:
+		case b := <-d.batches():
 			d.entries(b)
 			d.reader.free <- b
 		case err := <-d.reader.failed:
@@ -249,6 +249,8 @@ func (d *daemon) loop(ctx context.Context, hup <-chan os.Signal) {
 			f()
 		case open := <-d.sessions():
 			d.operatorSessions(open)
+		case <-d.logindTried():
+			d.ops.awaited = time.Time{}
 		case n := <-d.blocks.notes:
 			d.blockNoted(n)
 		case d.firewall.carried = <-d.blocks.carry:

@@ -19,6 +19,10 @@ const (
 	// logindInterval is how often logind is asked while an operator's session is open, for changes that it sends no signal about.
 	logindInterval = time.Minute
 
+	// logindWait is how long entries wait for logind's first answer. It takes milliseconds, and is the only one to know sessions that
+	// began before operator.MaxUnseen.
+	logindWait = 5 * time.Second
+
 	// maxSessionEntries bounds how many entries of sshd readSessions reads, the latest ones: about a second's work.
 	maxSessionEntries = 1 << 18
 
@@ -31,6 +35,7 @@ type operatorWatch struct {
 	sessions chan []operator.Session // from logind
 	logind   *logind.Watcher
 	asked    time.Time
+	awaited  time.Time          // until when entries wait for logind's first answer; zero: no longer
 	read     int64              // time of the entry judged last, µs since 1970; 0: none that the saved state does not know
 	stop     context.CancelFunc // ends following logind
 }
@@ -57,7 +62,7 @@ func (d *daemon) followOperators(ctx context.Context, now time.Time, begin uint6
 		if err := d.readSessions(ctx, t, begin); err != nil {
 			return err
 		}
-		d.ops = &operatorWatch{Tracker: t}
+		d.ops = &operatorWatch{Tracker: t, awaited: now.Add(logindWait)}
 	}
 	d.problems.end("operators")
 	ctx, d.ops.stop = context.WithCancel(context.Background())
@@ -114,12 +119,29 @@ func (d *daemon) sessions() <-chan []operator.Session {
 	return d.ops.sessions
 }
 
+// batches is where journal entries come from. It blocks while they wait for logind's first answer.
+func (d *daemon) batches() <-chan *batch {
+	if d.ops != nil && !d.ops.awaited.IsZero() {
+		return nil
+	}
+	return d.reader.out
+}
+
+// logindTried is closed when logind need not be waited for. It blocks forever if it is not.
+func (d *daemon) logindTried() <-chan struct{} {
+	if d.ops == nil || d.ops.awaited.IsZero() {
+		return nil
+	}
+	return d.ops.logind.Tried()
+}
+
 // operatorSessions takes logind's answer.
 func (d *daemon) operatorSessions(open []operator.Session) {
 	now := time.Now()
 	if d.ops == nil {
 		return
 	}
+	d.ops.awaited = time.Time{}
 	if d.ops.Logind(open, now.UnixMicro()); d.ops.Due(now.UnixMicro()) {
 		d.refreshAllow(now)
 	}
@@ -149,6 +171,9 @@ func (o *operatorWatch) stays(others *allow.List, now int64) func(*state.Ban) bo
 func (o *operatorWatch) tick(now time.Time, judged int64) (due bool) {
 	if judged != 0 {
 		o.Expire(judged)
+	}
+	if now.After(o.awaited) {
+		o.awaited = time.Time{}
 	}
 	due = o.Stale()
 	if o.Open() && now.Sub(o.asked) >= logindInterval {
