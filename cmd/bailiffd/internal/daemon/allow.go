@@ -60,7 +60,7 @@ func (d *daemon) refreshAllow(now time.Time) []state.Ban {
 	if d.ops != nil {
 		sessions = d.ops.Entries()
 		if !d.journal.caughtUp {
-			stays = d.ops.stays(allow.NewList(entries), now.UnixMicro())
+			stays = d.ops.stays(entries, now.UnixMicro())
 		}
 	}
 	l := allow.NewList(append(entries[:len(entries):len(entries)], sessions...))

@@ -19,6 +19,7 @@ import (
 	"bailiff/policy/filter"
 	"bailiff/policy/jail"
 	"bailiff/policy/operator"
+	"bailiff/policy/state"
 	"bailiff/units/control"
 	"bailiff/units/logind"
 	"bailiff/units/operators"
@@ -309,6 +310,21 @@ func TestManySessions(t *testing.T) {
 	c.SetReadDeadline(time.Now().Add(time.Minute))
 	if n, err := c.Read(buf); err != nil || !strings.HasPrefix(string(buf[:n]), "EXTEND_TIMEOUT_USEC=") {
 		t.Errorf("%q, %v", buf[:n], err)
+	}
+}
+
+// TestLogindLifts: who is logged in according to logind lifts a ban before everything is judged, or if the journal cannot be read.
+func TestLogindLifts(t *testing.T) {
+	d := restored(t)
+	now := time.Now()
+	if err := d.followOperators(t.Context(), now, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.leaveOperators)
+	d.state.Add(state.Ban{Prefix: netip.MustParsePrefix("198.51.100.2/32"), Jail: "sshd", Since: now.UnixMicro(), Scope: d.eng.Scope("sshd")})
+	d.operatorSessions([]operator.Session{{PID: 2, ID: "7", User: "root", Since: now.UnixMicro(), Addr: netip.MustParseAddr("198.51.100.2")}})
+	if d.state.Len() != 0 {
+		t.Error("the ban of an operator who is logged in stays")
 	}
 }
 

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"bailiff/journal"
@@ -160,10 +161,17 @@ func (d *daemon) operatorEntry(e *filter.Entry, rebuild bool) (due bool) {
 	return d.ops.Due(e.Realtime)
 }
 
-// stays returns which bans operators' sessions do not lift while entries from before the start are read, beside those that the others lift.
-// The sessions are then those of the entry judged last: a ban that began later is of an address whose operator had logged out by then.
-func (o *operatorWatch) stays(others *allow.List, now int64) func(*state.Ban) bool {
-	return func(b *state.Ban) bool { return b.Since > o.read && !others.Overlaps(b.Prefix, now) }
+// stays returns which bans operators' sessions do not lift while entries from before the start are read. Apart from those that logind lists,
+// the sessions are then those of the entry judged last: a ban that began later is of an address whose operator had logged out by then.
+// The other entries of the allow list lift bans as ever.
+func (o *operatorWatch) stays(others []allow.Entry, now int64) func(*state.Ban) bool {
+	for _, s := range o.Sessions() {
+		if s.ID != "" {
+			others = append(others, allow.Entry{Prefix: netip.PrefixFrom(s.Addr, s.Addr.BitLen())})
+		}
+	}
+	l := allow.NewList(others)
+	return func(b *state.Ban) bool { return b.Since > o.read && !l.Overlaps(b.Prefix, now) }
 }
 
 // tick asks logind from time to time, and reports whether the allow list has to be rebuilt. Sessions are those of the time up to which all
