@@ -206,6 +206,26 @@ func TestBlockListsStop(t *testing.T) {
 	b.long("gone", func(context.Context) bool { return !strings.Contains(b.dump(), "bailiff-lists") })
 }
 
+// TestBlockListsStopHanging: lists go even if the firewall that holds the bans does not answer.
+func TestBlockListsStopHanging(t *testing.T) {
+	t.Parallel()
+	b := newBlockBench(t)
+	b.put(netip.MustParsePrefix("192.0.2.0/25"))
+	b.configure("firewall: {keep_on_stop: false}\n" + blockConf)
+	b.before = append(b.before, "env", hangingBus(t))
+	b.args = []string{"--firewall", "firewalld", "--blocklists", b.store.Dir}
+	b.launch()
+	b.long("loaded", func(context.Context) bool { return strings.Contains(b.table(), "192.0.2.0/25") })
+	b.untilStatus("the firewall is told to hang", func(s *control.Status) bool { return !s.Firewall.OK })
+	b.stop()
+	if s := b.dump(); strings.Contains(s, "bailiff") {
+		t.Errorf("left:\n%s", s)
+	}
+	if m := b.told(audit.KindStop); !strings.Contains(m["MESSAGE"], "not removed: the firewall failed") {
+		t.Errorf("told: %q", m["MESSAGE"])
+	}
+}
+
 // TestBlockListsDry: a daemon that has no firewall says why lists are not in effect.
 func TestBlockListsDry(t *testing.T) {
 	b := newBlockBench(t)

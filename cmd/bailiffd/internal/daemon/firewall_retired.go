@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"bailiff/firewall"
@@ -144,20 +145,30 @@ func (w *firewallWorker) close(ctx context.Context, empty bool) error {
 	} else if w.candidate != nil {
 		w.retired = append(w.retired, former(w.candidate, false)) // it may hold a part of the bans
 	}
-	var err error
+	var removals []func() error
 	if used != nil {
-		if empty {
-			err = used.Empty(ctx)
-		}
-		used.Close()
+		removals = append(removals, func() error { return used.Empty(ctx) })
+		defer used.Close()
 	}
 	for _, r := range w.retired {
-		if empty {
-			if _, e := r.remove(ctx); e != nil && !r.quiet {
-				err = errors.Join(err, e)
+		removals = append(removals, func() error {
+			if _, err := r.remove(ctx); !r.quiet {
+				return err
 			}
-		}
-		r.close()
+			return nil
+		})
+		defer r.close()
 	}
-	return err
+	if !empty {
+		return nil
+	}
+	// Side by side, since one that does not answer uses up the time.
+	errs := make([]error, len(removals))
+	var all sync.WaitGroup
+	for i, remove := range removals {
+		all.Add(1)
+		go func() { defer all.Done(); errs[i] = remove() }()
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }

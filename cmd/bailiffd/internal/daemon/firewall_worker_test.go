@@ -317,6 +317,27 @@ func TestCloseEmpty(t *testing.T) {
 	if err := w.close(t.Context(), true); err == nil || !c.closed {
 		t.Errorf("%v, closed %t", err, c.closed)
 	}
+
+	// One that does not answer leaves the others their time.
+	reached := make(chan struct{})
+	hangs := &retired{close: func() error { return nil }, remove: func(ctx context.Context) (string, error) {
+		select {
+		case <-reached:
+			return "", errors.New("it hung")
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
+	}}
+	last := &retired{close: func() error { return nil }, remove: func(context.Context) (string, error) {
+		close(reached)
+		return "", nil
+	}}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	w = newFirewallWorker(a, []*retired{hangs, last}, nil, nil)
+	if err := w.close(ctx, true); err == nil || err.Error() != "it hung" {
+		t.Errorf("%v", err)
+	}
 }
 
 // TestLeftovers: rules of another backend from an earlier start are removed once the present one works.

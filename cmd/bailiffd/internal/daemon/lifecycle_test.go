@@ -324,11 +324,8 @@ func TestWhyOfEverything(t *testing.T) {
 	}
 }
 
-// TestHangingBus: a bus that accepts connections and never answers prevents neither start nor stop, even if stopping has to remove the
-// bans, and no decision is lost.
-func TestHangingBus(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
+// hangingBus starts a bus that accepts connections and never answers, and returns the environment variable that names it.
+func hangingBus(t *testing.T) string {
 	path := filepath.Join(t.TempDir(), "bus")
 	bus, err := net.Listen("unix", path)
 	if err != nil {
@@ -344,8 +341,16 @@ func TestHangingBus(t *testing.T) {
 			t.Cleanup(func() { c.Close() })
 		}
 	}()
+	return "DBUS_SYSTEM_BUS_ADDRESS=unix:path=" + path
+}
+
+// TestHangingBus: a bus that accepts connections and never answers prevents neither start nor stop, even if stopping has to remove the
+// bans, and no decision is lost.
+func TestHangingBus(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
 	b.configure("jails: {sshd: {}}\nfirewall: {keep_on_stop: false}\n")
-	b.before = []string{"env", "DBUS_SYSTEM_BUS_ADDRESS=unix:path=" + path}
+	b.before = []string{"env", hangingBus(t)}
 	b.args = []string{"--firewall", "firewalld"}
 	b.launch()
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second) // TimeoutStartSec= is 90 s

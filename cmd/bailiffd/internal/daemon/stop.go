@@ -83,24 +83,24 @@ func (d *daemon) drain(firewallDone <-chan struct{}, until time.Time) bool {
 func (d *daemon) leaveFirewall(ctx context.Context, ended bool) (bans string) {
 	const kept, removed, stuck = "kept in the firewall", "removed from the firewall (keep_on_stop: false)", "not removed: the firewall failed"
 	keep := d.conf.Firewall.KeepOnStop
-	if !ended {
-		d.aud.Event(audit.KindFirewallError, "firewall, while stopping: it does not answer; the next start repairs it")
-		if !keep {
-			return stuck
-		}
-		return kept
-	}
-	err := d.firewall.worker.close(ctx, !keep)
-	if !keep && !d.firewall.trial() && !d.firewall.host.confined {
+	var lists error
+	if !keep && !d.firewall.trial() && !d.firewall.host.confined { // first: the kernel answers, even if another firewall does not
 		<-d.blocks.done // its context has ended
-		_, e := d.blocks.table.Remove(ctx)
-		err = errors.Join(err, e)
+		_, lists = d.blocks.table.Remove(ctx)
 	}
-	switch {
-	case keep:
+	var err error
+	if ended {
+		err = d.firewall.worker.close(ctx, !keep)
+	} else {
+		d.aud.Event(audit.KindFirewallError, "firewall, while stopping: it does not answer; the next start repairs it")
+	}
+	if keep {
 		return kept
-	case err != nil:
+	}
+	if err = errors.Join(lists, err); err != nil {
 		d.aud.Event(audit.KindFirewallError, "firewall: rules and sets could not be removed: "+err.Error())
+	}
+	if err != nil || !ended {
 		return stuck
 	}
 	return removed
