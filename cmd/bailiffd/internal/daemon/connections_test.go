@@ -187,4 +187,16 @@ func TestConnectionsOfFullSet(t *testing.T) {
 	x.later(minPause)
 	x.barrier()
 	closed("after the pause", "192.0.2.6")
+
+	// It is lifted while the full set with it is being applied.
+	a.set(func() { a.hang, a.add = make(chan struct{}), errors.New("no batch") })
+	x.ban("192.0.2.7/32")
+	for e := x.next(); !e.needFull; e = x.next() {
+	}
+	<-a.hang
+	closed("after the failure", "192.0.2.7")
+	lift("192.0.2.7/32")
+	finished()
+	x.barrier()
+	closed("after the full set")
 }

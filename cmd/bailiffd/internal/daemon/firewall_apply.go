@@ -203,9 +203,6 @@ func (w *firewallWorker) batch(ctx context.Context, changes []change) error {
 		for i, c := range changes {
 			keys[i] = c.ban.Key()
 		}
-		w.mu.Lock()
-		w.drop(changes)
-		w.mu.Unlock()
 		return w.be.Remove(ctx, keys)
 	}
 	bans := make([]firewall.Ban, len(changes))

@@ -160,6 +160,11 @@ func (w *firewallWorker) put(changes []change) {
 		}
 	}
 	w.mu.Lock()
+	for i := range changes {
+		if changes[i].remove {
+			delete(w.dropped, changes[i].ban.Key()) // also if a full set with the ban is being applied
+		}
+	}
 	if len(w.pending.changes)+len(changes) > maxQueue {
 		w.drop(w.pending.changes)
 		w.pending.changes, w.overflow = nil, true
