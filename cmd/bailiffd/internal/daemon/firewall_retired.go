@@ -64,6 +64,7 @@ func (w *firewallWorker) begin(s *backendSwitch) {
 	w.failures, w.batchFailures, w.retryAt, w.failing, w.reason = 0, 0, time.Time{}, nil, "" // failures of the former one do not count
 	w.retired = slices.DeleteFunc(w.retired, func(r *retired) bool {
 		if r.name == name {
+			w.solved(r)
 			r.close()
 		}
 		return r.name == name
@@ -120,14 +121,19 @@ func (w *firewallWorker) retiredRemoved(r *retired) {
 		}
 		return
 	}
-	if r.failures > 0 && !r.quiet {
-		w.report(firewallEvent{source: "backend " + r.name, solved: true})
-	}
+	w.solved(r)
 	if r.found != "" {
 		w.report(firewallEvent{removed: r.found})
 	}
 	r.close()
 	w.retired = slices.DeleteFunc(w.retired, func(x *retired) bool { return x == r })
+}
+
+// solved ends the problem that rules could not be removed, if it was reported.
+func (w *firewallWorker) solved(r *retired) {
+	if r.failures > 0 && !r.quiet {
+		w.report(firewallEvent{source: "backend " + r.name, solved: true})
+	}
 }
 
 func (w *firewallWorker) setRemoving(r *retired) {

@@ -244,6 +244,9 @@ func TestSwitchBack(t *testing.T) {
 	x.next() // not removed
 	x.w.switchBackend(again, false)
 	x.w.reconcile(nil)
+	if e := x.next(); !e.solved || e.source != "backend a" {
+		t.Fatalf("its rules need not be removed any more: %+v", e)
+	}
 	if e := x.next(); e.err != nil || e.backend != "a" || e.replaced != "b" {
 		t.Fatalf("%+v", e)
 	}
