@@ -50,6 +50,7 @@ type Backend struct {
 	ready  bool                       // reconciled since New or Cleanup
 	want   map[firewall.Key]time.Time // the bans, with Until, including those that a wider ban covers
 
+	unloaded    bool   // what we changed in the permanent configuration is not in effect: the reload after it failed
 	checkReason string // problem found by Inspect or in the kernel, which firewalld itself may not see
 	backendType string // firewalld's own backend: nftables, iptables or unknown; "" when not asked yet
 	gen         uint32 // generation of nftables at which the kernel still had firewalld's rules; 0: not read
@@ -145,14 +146,15 @@ func (b *Backend) ensure(ctx context.Context, ch *firewall.Change) error {
 		return err
 	}
 	why = cmp.Or(why, b.checkReason)
-	if why == "" && b.ready {
+	if why == "" && b.ready && !b.unloaded {
 		return nil
 	}
 	changed, err := b.ensurePermanent(ctx)
+	b.unloaded = b.unloaded || len(changed) > 0
 	if err != nil {
 		return err
 	}
-	if why != "" || len(changed) > 0 {
+	if why != "" || b.unloaded {
 		if err := b.reloadAndCheck(ctx); err != nil {
 			return err
 		}
@@ -204,8 +206,10 @@ func (b *Backend) reload(ctx context.Context) error {
 		b.mu.Lock()
 		b.ownLoads = max(0, b.ownLoads-1)
 		b.mu.Unlock()
+		return err
 	}
-	return err
+	b.unloaded = false
+	return nil
 }
 
 // Add adds bans.
@@ -388,7 +392,7 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 	b.sets, b.dirty = nil, true
 	b.mu.Unlock()
 	found, err := b.removeAll(ctx)
-	if found {
+	if b.unloaded = b.unloaded || found; b.unloaded {
 		err = errors.Join(err, b.reload(ctx))
 	}
 	return held(ctx, err)
