@@ -119,27 +119,35 @@ func (im *importer) importJail(name string) {
 	}
 	text, from := im.value(name, "filter")
 	filterName, args, err := ini.SplitOptions(text)
-	if err != nil || filterName == "" {
-		if text == "" {
-			err = fmt.Errorf("has no filter")
+	_, _, unresolved := im.jails.Value(name, "filter", nil)
+	byHand := text == "" && unresolved == nil // fail2ban runs a jail without a filter: it holds bans made by hand
+	if !byHand {
+		if err != nil || filterName == "" {
+			if text == "" {
+				err = fmt.Errorf("has no filter")
+			}
+			refuse(from, err.Error(), "")
+			return
 		}
-		refuse(from, err.Error(), "")
-		return
-	}
-	if _, err := im.definition("filter.d", filterName, args); err != nil && im.hasFilters() {
-		why := err.Error() + ": fail2ban skips such a jail, and so does the import"
-		if builtin, _, known := Builtin(filterName); known {
-			why += "; our jail " + builtin + " is on by default if the host has the service"
+		if _, err := im.definition("filter.d", filterName, args); err != nil && im.hasFilters() {
+			why := err.Error() + ": fail2ban skips such a jail, and so does the import"
+			if builtin, _, known := Builtin(filterName); known {
+				why += "; our jail " + builtin + " is on by default if the host has the service"
+			}
+			refuse(from, why, "")
+			return
 		}
-		refuse(from, why, "")
-		return
+		im.carried(from, "jails."+jailName(name)+".filter")
 	}
-	im.carried(from, "jails."+jailName(name)+".filter")
 	acts := im.actions(name)
 	im.otherOptions(name)
 	does := purposeOf(acts)
 	if !more {
 		im.result.Blocks[name] = does == bansHere || does == bansWithOthers
+	}
+	if byHand {
+		refuse(from, "it has no filter, so it holds only bans made by hand; bailiff needs no jail for these", "bailiff ban ADDRESS")
+		return
 	}
 	if filterName == "recidive" {
 		if from.Section == "DEFAULT" && on != nil {

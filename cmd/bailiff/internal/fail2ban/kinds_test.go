@@ -73,6 +73,11 @@ func TestKinds(t *testing.T) {
 			written: []string{`+(?m)^  guard:\n    enabled: true\n    filter: sshd\n    max_retry: 2\n`, `+filter: strict`, `-Failed`, `+(?m)^  sshd:\n    enabled: false # jail guard uses this filter`, `+/usr/sbin/sshd`},
 			lines:   []line{{"strict", "Bad thing 192.0.2.7 port 22", "192.0.2.7"}, {"strict", "Failed x from 192.0.2.7", ""}},
 		},
+		"a jail without a filter": {
+			files:   map[string]string{"jail.local": "[hand]\nenabled = true\nfilter =\nport = ssh\nbantime = 1h\nignoreip = 192.0.2.9\n"},
+			written: []string{`-hand:`, `+192\.0\.2\.9`},
+			report:  []string{`+jail hand as : it has no filter`, `+lost \[hand\] filter.*bans made by hand.*bailiff ban`, `+lost \[hand\] bantime .*not carried over`, `-lost \[hand\] ignoreip`},
+		},
 		"a second instance": {
 			files:   map[string]string{"jail.local": "[sshd-two]\nenabled = true\nfilter = sshd\njournalmatch = _SYSTEMD_UNIT=sshd-two.service + _COMM=sshd\n"},
 			written: []string{`+units: \["sshd-two\.service"\]`, `-(?m)^  sshd:`},

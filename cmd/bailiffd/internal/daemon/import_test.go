@@ -13,7 +13,7 @@ import (
 )
 
 // TestImportBans: after `bailiff import --bans` the bans in fail2ban's database are in effect, with their ends. Addresses that must not
-// be banned, or are banned for longer, stay as they are. Jails that are off, or that never blocked an address, have no bans.
+// be banned, or are banned for longer, stay as they are. Jails that are off, or that never blocked an address, have no bans; one without a filter has those made by hand.
 func TestImportBans(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("sqlite3"); err != nil {
@@ -27,7 +27,8 @@ func TestImportBans(t *testing.T) {
 	for name, text := range map[string]string{
 		"fail2ban/jail.conf": "[DEFAULT]\nbantime = 1h\nfilter = %(__name__)s\naction =\n[sshd]\nenabled = true\n[recidive]\nenabled = true\nmaxretry = 5\n[other]\nenabled = true\n" +
 			"[mails]\nenabled = true\nfilter = sshd\naction = sendmail[dest=root]\n[friends]\nenabled = true\nfilter = sshd\naction = iptables-multiport[blocktype=RETURN]\n" +
-			"[guests]\nenabled = true\nfilter = sshd\naction = ufw[blocktype=allow]\n[off]\n",
+			"[guests]\nenabled = true\nfilter = sshd\naction = ufw[blocktype=allow]\n[hand]\nenabled = true\nfilter =\naction = iptables-multiport\n" +
+			"[broken]\nenabled = true\nfilter = %(nosuch)s\naction = iptables-multiport\n[off]\n",
 		"fail2ban/jail.local": "[DEFAULT]\nignoreip = 192.0.2.99\n",
 	} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
@@ -61,6 +62,8 @@ func TestImportBans(t *testing.T) {
 		{"192.0.2.13", "off", now - 100, -1},
 		{"192.0.2.14", "gone", now - 100, -1},
 		{"192.0.2.15", "gone", now - 100, 3700},
+		{"192.0.2.16", "hand", now - 100, -1},
+		{"192.0.2.17", "broken", now - 100, -1},
 		{"192.0.2.99", "sshd", now - 100, 3700},   // allowed
 		{"198.51.100.1", "sshd", now - 100, 3700}, // with us for longer
 		{"bob", "sshd", now - 100, 3700},
@@ -99,12 +102,13 @@ func TestImportBans(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatal(err)
 	}
-	if r.Bans.Taken != 8 || r.Bans.Kept != 1 || len(r.Bans.Problems) != 7 {
+	if r.Bans.Taken != 9 || r.Bans.Kept != 1 || len(r.Bans.Problems) != 8 {
 		t.Errorf("%+v", r.Bans)
 	}
 	for _, want := range []string{
 		"192.0.2.99", `"bob"`, "jail mails: 1 ban not taken over: it does not block addresses", "jail friends: 1 ban not taken over: it does not block addresses", "jail guests: 1 ban not taken over: it does not block addresses",
 		"jail off: 1 ban not taken over: fail2ban does not run it", "jail gone: 2 bans not taken over: fail2ban does not run it",
+		"jail broken: 1 ban not taken over: fail2ban does not run it",
 	} {
 		if !strings.Contains(strings.Join(r.Bans.Problems, "\n"), want) {
 			t.Errorf("%q is not reported: %q", want, r.Bans.Problems)
@@ -118,6 +122,7 @@ func TestImportBans(t *testing.T) {
 		{"192.0.2.1/32", "sshd", time.Hour}, {"192.0.2.3/32", "sshd", 0}, {"2001:db8::4/128", "sshd", 172700 * time.Second},
 		{"192.0.2.5/32", "manual", 604700 * time.Second}, {"192.0.2.6/32", "manual", 3500 * time.Second}, {"198.51.100.1/32", "sshd", 4 * 7 * 24 * time.Hour},
 		{"192.0.2.7/32", "manual", 604700 * time.Second}, {"192.0.2.8/32", "manual", 0}, {"192.0.2.9/32", "manual", 604700 * time.Second},
+		{"192.0.2.16/32", "manual", 0},
 	} {
 		x, ok := got[want.prefix]
 		if !ok || x.Jail != want.jail || (x.Until == nil) != (want.left == 0) {
@@ -130,14 +135,14 @@ func TestImportBans(t *testing.T) {
 			}
 		}
 	}
-	if len(got) != 9 {
+	if len(got) != 10 {
 		t.Errorf("%d bans: %v", len(got), got)
 	}
 	// A second import: all of them are there already.
 	if out, err = run(args...); err != nil {
 		t.Fatal(out, err)
 	}
-	if err := json.Unmarshal([]byte(out), &r); err != nil || r.Bans.Taken != 0 || r.Bans.Kept != 9 {
+	if err := json.Unmarshal([]byte(out), &r); err != nil || r.Bans.Taken != 0 || r.Bans.Kept != 10 {
 		t.Errorf("the second time: %+v, %v", r.Bans, err)
 	}
 }
