@@ -228,36 +228,49 @@ func (im *importer) disabled(name, at string, on *ini.Option) {
 		im.lost(on, fmt.Sprintf("jail %s: %q is neither true nor false; fail2ban leaves the jail off", name, clip(at)), "write enabled = true")
 		return
 	}
-	if builtin, mode, ok := Builtin(name); ok {
-		f, err := filter.LoadBuiltin(builtin)
-		if builtin == name || err == nil && !f.Off && (mode == "" || mode == f.Modes[0]) {
-			im.disabledJails = append(im.disabledJails, disabledJail{builtin, on})
-			return
-		}
+	text, _, _ := im.jails.Value(name, "filter", nil)
+	filterName, args, _ := ini.SplitOptions(text)
+	x := disabledJail{on: on, filter: filterName}
+	if slices.Contains(filter.Builtin(), name) {
+		appendNew(&x.builtins, name)
 	}
-	im.notNeeded(on, whyOff)
+	for _, builtin := range slices.Concat(sameLines(name, ""), sameLines(filterName, args["mode"])) {
+		appendNew(&x.builtins, builtin)
+	}
+	if x.builtins == nil {
+		im.notNeeded(on, whyOff)
+		return
+	}
+	im.disabledJails = append(im.disabledJails, x)
 }
 
 const whyOff = "jails that are not named are off"
 
-// disabledJail is a jail that the administrator disabled, and that a built-in one would replace: of the same name, or whose
+// disabledJail is a jail that the administrator disabled, and that built-in ones would replace: of the same name, or whose
 // default mode counts the same lines, as that of postfix does for postfix-sasl.
 type disabledJail struct {
-	builtin string
-	on      *ini.Option
+	builtins []string
+	filter   string // fail2ban's
+	on       *ini.Option
 }
 
 // disableBuiltins disables the built-in jails in place of those that the administrator disabled, unless an enabled jail
-// has the name.
+// has the name, or has fail2ban's filter and that is replaced by several built-in ones.
 func (im *importer) disableBuiltins() {
 	for _, x := range im.disabledJails {
-		if !im.names[x.builtin] {
-			im.names[x.builtin] = true
-			im.disabledBuiltins = append(im.disabledBuiltins, x.builtin)
+		carried := false
+		for _, builtin := range x.builtins {
+			used := func(j *jailConfig) bool { return j.filter == x.filter && builtin != x.filter }
+			if !im.names[builtin] && !slices.ContainsFunc(im.output, used) {
+				im.names[builtin] = true
+				im.disabledBuiltins = append(im.disabledBuiltins, builtin)
+			}
+			if slices.Contains(im.disabledBuiltins, builtin) {
+				im.carried(x.on, "jails."+builtin+".enabled")
+				carried = true
+			}
 		}
-		if slices.Contains(im.disabledBuiltins, x.builtin) {
-			im.carried(x.on, "jails."+x.builtin+".enabled")
-		} else {
+		if !carried {
 			im.notNeeded(x.on, whyOff)
 		}
 	}

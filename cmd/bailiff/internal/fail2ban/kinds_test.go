@@ -40,6 +40,8 @@ port = http
 	"filter.d/postfix.conf":            "[Definition]\nfailregex = ^x <HOST>$\n# Fail2Ban\n",
 	"filter.d/dovecot.conf":            "[Definition]\nfailregex = ^x <HOST>$\n# Fail2Ban\n",
 	"filter.d/nginx-http-auth.conf":    "[Definition]\nfailregex = ^x <HOST>$\n# Fail2Ban\n",
+	"filter.d/mysqld-auth.conf":        "[Definition]\nfailregex = ^x <HOST>$\n# Fail2Ban\n",
+	"filter.d/courier-auth.conf":       "[Definition]\nfailregex = ^x <HOST>$\n# Fail2Ban\n",
 	"action.d/iptables-multiport.conf": "[Definition]\nactionban = true\n[Init]\nport = ssh\nprotocol = tcp\nchain = INPUT\n",
 	"action.d/firewallcmd-new.conf":    "[Definition]\nactionban = true\n[Init]\nport = ssh\nprotocol = tcp\nchain = INPUT\n",
 	"action.d/route.conf":              "[Definition]\nactionban = ip route add unreachable <ip>\n",
@@ -220,6 +222,30 @@ func TestKinds(t *testing.T) {
 			files:   map[string]string{"jail.local": "[postfix-sasl]\nenabled = false\n[lists]\nenabled = true\nfilter = postfix[mode=rbl]\n"},
 			written: []string{`+(?m)^  lists:\n    enabled: true\n    filter: postfix\n    mode: rbl\n`, `+(?m)^  postfix:\n    enabled: false\n`},
 			report:  []string{`+carried \[postfix-sasl\] enabled`},
+		},
+		"a jail that is off, by its filter": {
+			files:   map[string]string{"jail.local": "[imap]\nenabled = false\nfilter = dovecot\n[ftp]\nenabled = false\nfilter = vsftpd[mode=normal]\n[rbl]\nenabled = false\nfilter = postfix[mode=rbl]\n[ssh-all]\nenabled = false\nfilter = sshd[mode=aggressive]\n"},
+			written: []string{`+(?m)^  dovecot:\n    enabled: false\n`, `+(?m)^  vsftpd:\n    enabled: false\n`, `+(?m)^  sshd:\n    enabled: false\n`, `-(?m)^  postfix:`},
+			report:  []string{`+carried \[imap\] enabled`, `+carried \[ftp\] enabled`, `+carried \[ssh-all\] enabled`, `+not_needed \[rbl\] enabled`},
+		},
+		"a jail that is off, and its filter used by another": {
+			files: map[string]string{"jail.local": "[imap]\nenabled = false\nfilter = dovecot\n[dovecot]\nenabled = true\n" +
+				"[ssh-old]\nenabled = false\nfilter = sshd\n[ssh-new]\nenabled = true\nfilter = sshd\n"},
+			written: []string{`+(?m)^  dovecot:\n    enabled: true\n`, `+(?m)^  ssh-new:\n    enabled: true\n`, `+(?m)^  sshd:\n    enabled: false`},
+			report:  []string{`+not_needed \[imap\] enabled`},
+		},
+		"a jail that is off, and two built-in ones that replace it": {
+			files:   map[string]string{"jail.local": "[mysqld-auth]\nenabled = false\n"},
+			written: []string{`+(?m)^  mysqld-auth:\n    enabled: false\n`, `+(?m)^  mariadb-auth:\n    enabled: false\n`},
+		},
+		"two built-in jails, and another jail for both": {
+			files:   map[string]string{"jail.local": "[mysqld-auth]\nenabled = false\n[db]\nenabled = true\nfilter = mysqld-auth\n"},
+			written: []string{`+(?m)^  db:\n    enabled: true\n    filter: mysqld-auth\n`, `+(?m)^  mysqld-auth:\n    enabled: false\n`, `-mariadb-auth`},
+		},
+		"a jail that is off by default": {
+			files:   map[string]string{"jail.local": "[courier-auth]\nenabled = true\n[dovecot]\nenabled = true\n"},
+			written: []string{`+(?m)^  courier-auth:\n    enabled: true\n`},
+			report:  []string{`+filter courier-auth has no jail by default.*bailiff filter show courier-auth`, `-filter dovecot has no jail`},
 		},
 		"actions that block all ports": {
 			files: map[string]string{

@@ -40,6 +40,33 @@ func Builtin(name string) (builtin, mode string, ok bool) {
 	return builtin, mode, true
 }
 
+// split names the built-in filters that count lines of a stock filter besides the one that replaces it.
+var split = map[string][]string{"mysqld-auth": {"mariadb-auth"}}
+
+// sameLines returns the built-in jails that are on by default and count lines that a stock filter counts in this mode. A mode
+// that the filter's name asks for stands for itself: the old sshd-ddos had no failed logins.
+func sameLines(filterName, mode string) []string {
+	builtin, implied, ok := Builtin(filterName)
+	if !ok {
+		return nil
+	}
+	f, err := filter.LoadBuiltin(builtin)
+	if err != nil || f.Off || implied != "" && implied != f.Modes[0] || implied == "" && !countsDefault(f, mode) {
+		return nil
+	}
+	return append([]string{builtin}, split[filterName]...)
+}
+
+// countsDefault reports whether a mode of a filter, if it has it, counts all that the default mode counts.
+func countsDefault(f *filter.Filter, mode string) bool {
+	m, err := f.Mode(mode)
+	if err != nil {
+		return true // replaced by the default, see importer.mode
+	}
+	d, err := f.Mode("")
+	return err == nil && !slices.ContainsFunc(d.Patterns(), func(p *filter.Pattern) bool { return p.Kind == filter.Failure && !slices.Contains(m.Patterns(), p) })
+}
+
 // services are the usual units for stock filters that have neither a journalmatch nor a built-in counterpart.
 var services = map[string][]string{
 	"bitwarden": {"bitwarden.service"}, "drupal-auth": {"apache2.service", "httpd.service", "php-fpm.service"},

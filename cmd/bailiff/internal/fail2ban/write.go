@@ -74,7 +74,7 @@ func (im *importer) write() {
 		d.line("\njails:")
 	}
 	slices.SortFunc(im.output, func(x, y *jailConfig) int { return strings.Compare(x.name, y.name) })
-	var translated []string
+	var translated, off []string
 	for _, j := range im.output {
 		for _, c := range j.comments {
 			d.line("  # %s", printable(c))
@@ -97,12 +97,18 @@ func (im *importer) write() {
 			d.line("    slow: {max_retry: off}")
 			translated = append(translated, j.name)
 		}
+		if f, err := filter.LoadBuiltin(j.filter); err == nil && f.Off {
+			appendNew(&off, j.filter)
+		}
 		if len(j.ports) > 0 {
 			d.line("    ports: [%s]", strings.Join(j.ports, ", "))
 		}
 	}
 	if len(translated) > 0 {
 		im.note("jails with translated filters (%s) count within find_time only, as in fail2ban: the slow window is off", strings.Join(translated, ", "))
+	}
+	for _, f := range off {
+		im.note("filter %s has no jail by default, but is used as in fail2ban; bailiff filter show %s says what to consider", f, f)
 	}
 	slices.Sort(im.disabledBuiltins)
 	for _, n := range im.disabledBuiltins {
