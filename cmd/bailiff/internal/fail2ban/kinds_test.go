@@ -247,6 +247,10 @@ func TestKinds(t *testing.T) {
 			written: []string{`+(?m)^  courier-auth:\n    enabled: true\n`},
 			report:  []string{`+filter courier-auth has no jail by default.*bailiff filter show courier-auth`, `-filter dovecot has no jail`},
 		},
+		"a wider mode under another name": {
+			files:   map[string]string{"jail.local": "[ssh-all]\nenabled = true\nfilter = sshd[mode=aggressive]\nmaxretry = 9\n"},
+			written: []string{`+(?m)^  ssh-all:\n    enabled: true\n    filter: sshd\n    mode: aggressive\n`, `+(?m)^  sshd:\n    enabled: false`},
+		},
 		"actions that block all ports": {
 			files: map[string]string{
 				"jail.local": `[sshd]

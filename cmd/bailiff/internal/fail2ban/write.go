@@ -14,8 +14,7 @@ import (
 
 // standsFor reports whether a jail under another name replaces the default jail of a built-in filter.
 func (j *jailConfig) standsFor(f *filter.Filter) bool {
-	return j.filter == f.Name && j.name != f.Name && j.enabled == "true" && !j.observe && !j.trust.isSet() &&
-		(j.mode == "" || slices.Contains(f.Includes(j.mode), f.Modes[0]))
+	return j.filter == f.Name && j.name != f.Name && j.enabled == "true" && !j.observe && !j.trust.isSet() && countsDefault(f, j.mode)
 }
 
 // document is a YAML file that is written line by line.
