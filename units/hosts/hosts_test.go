@@ -169,6 +169,25 @@ func TestMariaDBIsNotMySQL(t *testing.T) {
 	}
 }
 
+// TestCourierloggerIsNotCourier: courierlogger splits long lines, and authdaemond sends user names through it if DEBUG_LOGIN
+// is set: a client could forge what PAM and courieresmtpd write to syslog themselves, with the same user and identifier.
+func TestCourierloggerIsNotCourier(t *testing.T) {
+	f, err := filter.LoadBuiltin("courier-smtp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := f.Mode("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, unit := range f.Trust().Units {
+		e := writer(unit, "/usr/sbin/courierlogger", 0)
+		if m.Trusts(&e) {
+			t.Errorf("courierlogger in %s is trusted", unit)
+		}
+	}
+}
+
 // TestTableIsWhole: each filter has its services, each distribution its rows, each row its source; and logging.yaml names only filters that
 // the service has.
 func TestTableIsWhole(t *testing.T) {
