@@ -257,7 +257,8 @@ func paths(n *node, most int, f func([]*node)) bool {
 const maxPaths = 2048
 
 // early reports whether a truncated line can match: on every way through the template the address precedes all client text,
-// and the line ends with free text, so nothing depends on the missing end.
+// and the line ends with free text, so nothing depends on the missing end. Text in quotation marks may precede the address:
+// it ends at the first one.
 func early(n *node) bool {
 	ok := true
 	all := paths(n, maxPaths, func(l []*node) {
@@ -274,7 +275,7 @@ func early(n *node) bool {
 				free = true
 			}
 		}
-		if slices.ContainsFunc(l, func(f *node) bool { return f.class.skips() || f.once }) {
+		if slices.ContainsFunc(l, func(f *node) bool { return f.class == classJSON || f.class == classLogfmt || f.once }) {
 			ok = false
 		}
 		if ok = ok && seen; !ok { // also of an empty way, which checkSides refuses

@@ -202,6 +202,24 @@ func TestCut(t *testing.T) {
 			t.Errorf("a cut line whose address is sure is no evidence")
 		}
 	}
+	// What stands in quotation marks before the address ends at the first one, wherever the line is cut.
+	for _, c := range []struct{ filter, line, want string }{
+		{"nginx-http-auth", `1#1: *1 user "bob" was not found in "/etc/nginx/my passwords", client: 198.51.100.1, server: s, request: "GET /`, "198.51.100.1"},
+		{"nginx-http-auth", `1#1: *1 user "bob": password mismatch, client: 198.51.100.1, server: s, request: "GET /`, "198.51.100.1"},
+		{"nginx-http-auth", `1#1: *1 user "x" was not found in "y", client 192.0.2.4, server s, request`, ""},
+		{"nginx-http-auth", `1#1: *1 user "x" was not found in "y", client 192.0.2.4" was not found in "/p", client: 198.51.100.1, server: s, request: "GET /x" was not found in "y", client: 192.0.2.4, server: `, "198.51.100.1"},
+		{"nginx-limit-req", `1#1: *1 limiting requests, excess: 1.5 by zone "z", client: 198.51.100.1, server: s, request: "GET /`, "198.51.100.1"},
+	} {
+		line := "2026/11/22 22:49:55 [error] " + c.line
+		line += strings.Repeat("x", 2047-len(line))
+		got, hit := "", Hit{}
+		if matcher(t, c.filter, "").MatchMessage([]byte(line), &hit) {
+			got = hit.Addr.String()
+		}
+		if got != c.want {
+			t.Errorf("%s: address %q, want %q: %.200q", c.filter, got, c.want, line)
+		}
+	}
 	line = "message repeated 3 times: [ Unable to negotiate with 198.51.100.1 port 40: " + strings.Repeat("x", 2*MaxMessage)
 	if m := matcher(t, "sshd", "extra"); m.MatchMessage([]byte(line), &h) {
 		t.Errorf("took a folded line without its end")

@@ -112,11 +112,6 @@ func (c class) narrow() bool {
 	return c == classWord || c == classHost || c == classToken || c == classAccount || c == classLogin || c == classMailbox || c == classQuoted || c == classString
 }
 
-// skips reports whether a field of the class ends at the first occurrence of the text that follows it.
-func (c class) skips() bool {
-	return c == classJSON || c == classLogfmt || c == classQuoted || c == classString
-}
-
 // in reports whether a field of class c matches s.
 func (c class) in(s string) bool {
 	switch c {
