@@ -45,6 +45,7 @@ type otherHosts struct {
 	cost   time.Duration // of encoding then
 	saving bool          // in the background
 	err    error         // of the last save
+	failed int           // saves since the last one that succeeded
 
 	tally fleet.Tally               // what bailiff-fleet sends to other hosts next
 	agent *control.FleetAgentStatus // latest from bailiff-fleet; nil: none yet
@@ -76,13 +77,13 @@ func (o *otherHosts) load(dir string, r fleet.Rules, now time.Time) error {
 }
 
 // saveIfDue starts to write the file in the background if something has changed and it is time. One write runs at a time, so an older
-// content never replaces a newer one.
+// content never replaces a newer one. After failures the attempts become rarer: with many bans each one fills a disk that is nearly full.
 func (o *otherHosts) saveIfDue(now time.Time) {
 	wait := fleetSave
 	if o.joint {
 		wait = saveBans
 	}
-	if o.saving || !o.dirty && !o.joint || now.Sub(o.saved) < max(wait, saveShare*o.cost) {
+	if o.saving || !o.dirty && !o.joint || now.Sub(o.saved) < max(wait, saveShare*o.cost, backoff(o.failed)) {
 		return
 	}
 	o.saved, o.saving = now, true
@@ -114,7 +115,12 @@ func (o *otherHosts) snapshot() []byte {
 // finished takes the result of a write.
 func (o *otherHosts) finished(err error) {
 	o.saving, o.err = false, err
-	o.joint = o.joint || err != nil
+	if err == nil {
+		o.failed = 0
+		return
+	}
+	o.joint = true
+	o.failed++
 }
 
 // tick removes expired bans, unless they are kept because the clock may be wrong, and saves the rest.

@@ -289,6 +289,53 @@ func TestFleetFileBlocks(t *testing.T) {
 	}
 }
 
+// TestFleetFileBackoff: while the file cannot be written, attempts become rarer. A roster is written at once nevertheless, and after a success
+// the next one has its usual time.
+func TestFleetFileBackoff(t *testing.T) {
+	var o otherHosts
+	now := time.Now()
+	if err := o.load(t.TempDir(), fleet.Rules{Hosts: map[string]string{"web1": "a"}}, now); err != nil {
+		t.Fatal(err)
+	}
+	full, writes := errors.New("disk full"), 0
+	disk := full
+	o.write = func([]byte) error {
+		writes++
+		return disk
+	}
+	pass := func(d time.Duration) {
+		for end := now.Add(d); now.Before(end); {
+			now = now.Add(time.Second)
+			o.tick(now, false)
+			if o.saving {
+				o.finished(<-o.done)
+			}
+		}
+	}
+	o.joint = true
+	if pass(minPause); writes == 0 || o.err == nil {
+		t.Fatalf("%d attempts, %v", writes, o.err)
+	}
+	writes = 0
+	pass(time.Hour)
+	if least, most := int(time.Hour/maxPause)-2, int(time.Hour/maxPause)+6; writes < least || writes > most {
+		t.Errorf("%d attempts in an hour, want %d to %d", writes, least, most)
+	}
+	writes = 0
+	o.saveSoon()
+	if pass(time.Second); writes != 1 {
+		t.Errorf("%d attempts for a roster", writes)
+	}
+	disk = nil
+	if pass(maxPause + time.Second); o.err != nil || o.joint || o.dirty {
+		t.Errorf("not written when there is room: %v", o.err)
+	}
+	writes, o.joint = 0, true
+	if pass(saveBans); writes != 1 {
+		t.Errorf("%d attempts after a success", writes)
+	}
+}
+
 // TestFleetRoster: with fleet.hosts: roster the hosts of the latest roster are trusted, also after a restart.
 func TestFleetRoster(t *testing.T) {
 	b := newBench(t)
