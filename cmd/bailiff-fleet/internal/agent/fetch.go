@@ -341,7 +341,8 @@ func (l *link) fetchBatches(ctx context.Context, what span, size int, take func(
 	return nil, nil
 }
 
-// fetchBatch returns the messages of a batch and the answer that ends it, or those before a message whose headers hide its number, and nil.
+// fetchBatch returns the messages of a batch and the answer that ends it, or those before a message whose headers hide its number, and nil. It
+// does the same after the one message of a server before 2.11, which may answer in place of one that is behind.
 func (l *link) fetchBatch(ctx context.Context, q get) (batch []stored, end *nats.Msg, err error) {
 	g, err := l.newGets(2*q.Batch + 1)
 	if err != nil {
@@ -364,6 +365,9 @@ func (l *link) fetchBatch(ctx context.Context, q get) (batch []stored, end *nats
 			return nil, nil, errUnasked
 		}
 		batch, next = append(batch, s), s.seq+1
+		if header(m.Header, "Nats-Num-Pending") == "" { // it does not know of batches
+			return batch, nil, nil
+		}
 	}
 }
 

@@ -565,6 +565,28 @@ func TestSparse(t *testing.T) {
 	}
 }
 
+// TestAnsweredByOlder: while the servers of a hub are updated, one without batches may answer for one that has them but is behind. Its
+// messages are read without waiting for the end of a batch, which never comes.
+func TestAnsweredByOlder(t *testing.T) {
+	h := newHub(t, "a", "b")
+	var l []*nats.Msg
+	for i := range 50 {
+		l = append(l, h.numbered(i))
+	}
+	h.publish("a", l...)
+	b := h.reader("b")
+	defer b.link.nc.Close()
+	version := natsVersion(t, b.link.nc)
+	read := 0
+	rest, err := b.link.fetchBatches(t.Context(), span{1, uint64(len(l)), ">"}, 20, func(batch []stored) error {
+		read += len(batch)
+		return nil
+	})
+	if err != nil || len(rest) > 0 || read != len(l) {
+		t.Errorf("nats-server %s: %d messages of %d are read, then %d: %v", version, read, len(l), len(rest), err)
+	}
+}
+
 // TestHole: behind a long stretch of numbers without messages, dense ones are read with few questions again.
 func TestHole(t *testing.T) {
 	h := newHub(t, "a", "b")
