@@ -156,6 +156,9 @@ func (l *link) connected() bool { url, _, _ := l.state(); return url != "" }
 func (l *link) up(nc *nats.Conn) {
 	l.mu.Lock()
 	l.url, l.since, l.err = nc.ConnectedUrlRedacted(), time.Now(), nil
+	if len(l.hubs) >= maxHubs { // a name whose addresses change all the time
+		clear(l.hubs)
+	}
 	l.know(nc.ConnectedAddr())
 	for _, s := range nc.Servers() {
 		if u, err := url.Parse(s); err == nil {

@@ -57,6 +57,30 @@ func TestHubNames(t *testing.T) {
 	}
 }
 
+// TestHubPeer: where the addresses of a server change all the time, the one that the host is connected to is protected, however many there
+// were before.
+func TestHubPeer(t *testing.T) {
+	h := newHub(t, "a")
+	l := h.reader("a").link
+	defer l.nc.Close()
+	eventually(t, func() error {
+		if !l.connected() {
+			return errors.New("not connected")
+		}
+		return nil
+	})
+	l.mu.Lock()
+	clear(l.hubs)
+	for i := range maxHubs {
+		l.know(fmt.Sprintf("192.0.2.%d:4222", i))
+	}
+	l.mu.Unlock()
+	l.up(l.nc)
+	if peer := netip.MustParsePrefix("127.0.0.1/32"); !l.isHub(peer) || len(l.addresses()) > maxHubs {
+		t.Errorf("connected to %s; the addresses of the hub are %v", peer, l.addresses())
+	}
+}
+
 // TestHubNamedLate: a host bans a server of the hub while no name server answers. The ban is lifted when the server's address is known, and
 // not passed on again.
 func TestHubNamedLate(t *testing.T) {
