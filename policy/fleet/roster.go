@@ -17,7 +17,7 @@ type Roster struct {
 	Serial uint64            // greater with each change
 	Hosts  map[string]string // with their groups
 	Allow  []Allowed         // MaxAllowed at most
-	Hub    []netip.Addr      // of the hub's servers, which no host of the fleet bans: MaxHub at most; not saved
+	Hub    []netip.Addr      // of the hub's and this host's name servers, which no host of the fleet bans: MaxHub at most; not saved
 }
 
 // Allowed is a prefix that the fleet's operators never want to be banned, on any host.
@@ -56,7 +56,7 @@ func (a *Allowed) Check() error {
 // MaxHosts is how many hosts a fleet may have.
 const MaxHosts = 10_000
 
-// MaxHub is how many addresses the hub of a fleet may have: each of its servers some.
+// MaxHub is how many addresses the hub of a fleet may have, with the name servers: each of its servers some.
 const MaxHub = 1024
 
 // ErrOldRoster means that a roster is older than one that came before it.

@@ -35,7 +35,7 @@ var (
 	ErrJail    = errors.New("the jail is not accepted")
 	ErrPrefix  = errors.New("the prefix cannot be banned")
 	ErrWide    = errors.New("the prefix is too wide")
-	ErrHub     = errors.New("the prefix contains an address of the fleet's hub")
+	ErrHub     = errors.New("the prefix contains an address of the fleet's hub or of a name server")
 	ErrTime    = errors.New("the times make no sense, or the host's clock is ahead by hours")
 	ErrOver    = errors.New("the ban is over")
 	ErrTooMany = errors.New("the host has too many bans")

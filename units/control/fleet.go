@@ -49,7 +49,7 @@ type FleetHosts struct {
 	Serial uint64            `json:"serial"` // greater with each change: an older list is refused with status 409
 	Hosts  map[string]string `json:"hosts"`  // with their groups
 	Allow  []FleetAllowed    `json:"allow"`  // what the fleet's operators never want to be banned
-	Hub    []string          `json:"hub"`    // addresses of the hub's servers: bans of other hosts that contain one are refused and lifted
+	Hub    []string          `json:"hub"`    // addresses of the hub's servers and of this host's name servers: bans of other hosts that contain one are refused and lifted
 }
 
 // FleetAllowed is a prefix that an operator of the fleet allows on all hosts.

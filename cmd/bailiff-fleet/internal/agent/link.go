@@ -23,6 +23,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sys/unix"
 
+	"bailiff/units/atomicfile"
 	"bailiff/units/hub"
 	"bailiff/units/hub/login"
 )
@@ -49,11 +50,12 @@ var errNoAddress = errors.New("it has none")
 // errLost ends calls whose answer can no longer come.
 var errLost = errors.New("the connection to the hub was lost")
 
-// Bounds of the remembered addresses of the hub: those that it has told of or was reached at, and those of each name in the roster. (16 servers
-// have fewer than fleet.MaxHub.)
+// Bounds of the protected addresses: those that the hub has told of or was reached at, those of each name in the roster, and those of this
+// host's name servers. (With 16 servers of the hub, there are fewer than fleet.MaxHub.)
 const (
-	maxHubs  = 64
-	maxNamed = 32
+	maxHubs        = 64
+	maxNamed       = 32
+	maxNameServers = 32
 )
 
 // Times of looking up the hub's names: how long one look-up may take, the pauses after one that failed, and after others.
@@ -121,6 +123,8 @@ type link struct {
 	ask    chan struct{}                                                         // look up the hub's names now
 	lookup func(ctx context.Context, network, name string) ([]netip.Addr, error) // of net.Resolver, except in tests
 
+	resolvConfs []string // name this host's name servers
+
 	mu    sync.Mutex
 	url   string // of the server; "": not connected
 	since time.Time
@@ -130,10 +134,12 @@ type link struct {
 	log   func(string)
 	conn  context.Context    // ends with the connection; nil: there was none yet
 	lost  context.CancelFunc // ends conn
+
+	nameServers []netip.Addr // of this host, the latest known
 }
 
 func newLink(log func(string)) *link {
-	return &link{log: log, answerTime: fetchTime, ask: make(chan struct{}, 1), lookup: net.DefaultResolver.LookupNetIP}
+	return &link{log: log, answerTime: fetchTime, ask: make(chan struct{}, 1), lookup: net.DefaultResolver.LookupNetIP, resolvConfs: []string{"/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"}}
 }
 
 func (l *link) state() (url string, since time.Time, err error) {
@@ -210,8 +216,8 @@ func (l *link) knowAll(servers []string) {
 	signal(l.ask)
 }
 
-// resolve looks up the addresses of the hub's servers until ctx ends: at the start, when the hub moves, at each connection and at an
-// interval. It calls changed when they have changed. Others never wait for it.
+// resolve looks up the addresses of the hub's servers, and of this host's name servers, until ctx ends: at the start, when the hub moves, at
+// each connection and at an interval. It calls changed when they have changed. Others never wait for it.
 func (l *link) resolve(ctx context.Context, changed func()) {
 	unknown := fault{log: l.log}
 	var told []netip.Addr
@@ -222,6 +228,7 @@ func (l *link) resolve(ctx context.Context, changed func()) {
 		}
 	}
 	for pause := firstLookup; ctx.Err() == nil; {
+		l.readNameServers()
 		tell() // look-ups take seconds while a name server is away
 		err := l.lookUp(ctx)
 		tell()
@@ -240,6 +247,32 @@ func (l *link) resolve(ctx context.Context, changed func()) {
 		case <-l.ask:
 		case <-time.After(wait + rand.N(wait/4)):
 		}
+	}
+}
+
+// readNameServers reads which name servers this host has: those that systemd-resolved asks, and those that programs ask. If the files name none,
+// the latest known ones stay.
+func (l *link) readNameServers() {
+	var found []netip.Addr
+	for _, file := range l.resolvConfs {
+		data, err := atomicfile.Read(file, 64<<10, 0)
+		if err != nil { // the host does without
+			continue
+		}
+		for line := range strings.Lines(string(data)) {
+			word := strings.Fields(line)
+			if len(word) < 2 || word[0] != "nameserver" || len(found) == maxNameServers {
+				continue
+			}
+			if a, err := netip.ParseAddr(word[1]); err == nil {
+				found = append(found, a.Unmap().WithZone(""))
+			}
+		}
+	}
+	if len(found) > 0 {
+		l.mu.Lock()
+		l.nameServers = found
+		l.mu.Unlock()
 	}
 }
 
@@ -276,11 +309,11 @@ func (l *link) lookUp(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// addresses returns the known addresses of the hub, in order.
+// addresses returns the known addresses of the hub and of this host's name servers, in order.
 func (l *link) addresses() []netip.Addr {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	all := slices.Collect(maps.Keys(l.hubs))
+	all := append(slices.Collect(maps.Keys(l.hubs)), l.nameServers...)
 	for _, some := range l.named {
 		all = append(all, some...)
 	}
@@ -295,9 +328,9 @@ func (l *link) know(s string) {
 	}
 }
 
-// isHub reports whether a prefix contains an address of the hub. By banning it, a host could cut the others off and keep them from learning
-// that it is no longer trusted.
-func (l *link) isHub(p netip.Prefix) bool {
+// needs reports whether a prefix contains an address of the hub, or of a name server, without which its names are not known. By banning it, a
+// host could cut the others off and keep them from learning that it is no longer trusted.
+func (l *link) needs(p netip.Prefix) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for a := range l.hubs {
@@ -310,7 +343,7 @@ func (l *link) isHub(p netip.Prefix) bool {
 			return true
 		}
 	}
-	return false
+	return slices.ContainsFunc(l.nameServers, p.Contains)
 }
 
 // errRefused means that the hub does not know this host's key. Later attempts may end as EOF, which says nothing.

@@ -479,9 +479,9 @@ func (r *reader) give(ctx context.Context, all []fleet.News, sums []uint64) erro
 	for i := range all {
 		switch n := &all[i]; {
 		case n.Until <= now && n.Since < n.Until: // it is over; hubs before 2.11 hold it for a month
-		case !n.Lifted && r.link.isHub(n.Prefix):
+		case !n.Lifted && r.link.needs(n.Prefix):
 			r.rejected.Add(1)
-			r.hubBanned.set(fmt.Errorf("host %s bans %s, an address of the hub, which is not passed on", n.Host, n.Prefix))
+			r.hubBanned.set(fmt.Errorf("host %s bans %s, an address of the hub or of a name server, which is not passed on", n.Host, n.Prefix))
 		default:
 			news, given = append(news, *n), append(given, sums[i])
 		}

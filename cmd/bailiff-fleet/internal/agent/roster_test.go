@@ -159,7 +159,7 @@ func TestMovedHub(t *testing.T) {
 	h.store(moved, h.trust)
 	isAt(t, agentA, 2, other.server.URL())
 	isAt(t, agentB, 2, other.server.URL())
-	if !agentA.link.isHub(netip.MustParsePrefix("127.0.0.1/32")) {
+	if !agentA.link.needs(netip.MustParsePrefix("127.0.0.1/32")) {
 		t.Error("the new server could be banned")
 	}
 	a.ban("192.0.2.2", time.Hour)
