@@ -17,6 +17,9 @@ const MaxFleetSummaries = 64
 type FleetSummaries struct {
 	Host      string         `json:"host"`      // the name of this host in its fleet
 	Summaries []FleetSummary `json:"summaries"` // of other hosts; MaxFleetSummaries at most
+
+	// Another call follows at once: the answer has no summary of this host.
+	More bool `json:"more,omitempty"`
 }
 
 // FleetSummary is what a host has signed.

@@ -69,11 +69,12 @@ func (a *Agent) openSummary(l []control.FleetSummary, s *stored) []control.Fleet
 	return append(l, control.FleetSummary{Host: host, Payload: s.payload})
 }
 
-// exchange passes summaries to the daemon and publishes its own. It reports whether failures are counted together here.
+// exchange passes summaries to the daemon and publishes its own: one, however many calls that takes, since others read fleet.SummaryRate in a
+// minute. It reports whether failures are counted together here.
 func (a *Agent) exchange(ctx context.Context, l []control.FleetSummary) bool {
 	for {
 		n := min(len(l), control.MaxFleetSummaries)
-		r, err := a.Daemon.CountFleet(ctx, control.FleetSummaries{Host: a.Member.Host, Summaries: l[:n]})
+		r, err := a.Daemon.CountFleet(ctx, control.FleetSummaries{Host: a.Member.Host, Summaries: l[:n], More: n < len(l)})
 		switch {
 		case ctx.Err() != nil:
 			return true

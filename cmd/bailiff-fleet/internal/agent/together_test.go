@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -23,6 +24,8 @@ type counting struct {
 	tally   fleet.Tally
 	on      bool
 	refused map[string]int
+	calls   int
+	busy    bool // an address fails before each call
 }
 
 func newCounting(t *testing.T, hosts ...string) *counting {
@@ -54,6 +57,12 @@ func (d *counting) CountFleet(_ context.Context, req control.FleetSummaries) (*c
 		count(x.Host, x.Payload)
 	}
 	r := &control.FleetSummariesTaken{On: true}
+	if d.calls++; d.busy {
+		d.tally.Add(netip.AddrFrom4([4]byte{192, 0, 2, byte(d.calls)}), "sshd", 1, fleet.SeenFailure{At: now})
+	}
+	if req.More {
+		return r, nil
+	}
 	if s := d.tally.Take(now, time.Hour, func(prefix.Key) bool { return false }); s != nil {
 		r.Summary = s.Encode()
 		count(req.Host, r.Summary)
@@ -188,6 +197,50 @@ func TestTogether(t *testing.T) {
 	})
 	if a, b := all["a"].hosts("192.0.2.21"), all["b"].hosts("192.0.2.20"); len(a)+len(b) > 0 {
 		t.Errorf("counted by %q and %q", a, b)
+	}
+}
+
+// TestManySummaries: in a large fleet, the daemon takes the summaries of others in several calls, and has counted a little meanwhile each time.
+// A host sends one summary nevertheless, since others read some twenty a minute.
+func TestManySummaries(t *testing.T) {
+	h := newHub(t, "a", "b")
+	d := newCounting(t, "a", "b")
+	d.busy = true
+	a := h.reader("a")
+	defer a.link.nc.Close()
+	a.Daemon = control.Dial(d.path)
+	eventually(t, func() error {
+		if !a.link.connected() {
+			return errors.New("not connected")
+		}
+		return nil
+	})
+	nc := h.client("b")
+	sub, err := nc.SubscribeSync(republished + "count.a")
+	if err == nil {
+		err = nc.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !a.exchange(t.Context(), make([]control.FleetSummary, 1000)) || a.countErr.get() != nil {
+		t.Fatal(a.countErr.get())
+	}
+	h.publish("a", &nats.Msg{Subject: "count.a", Data: []byte("end")})
+	for n := 0; ; n++ {
+		m, err := sub.NextMsg(time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(m.Data) == "end" {
+			if n != 1 {
+				t.Errorf("%d summaries were sent, want 1", n)
+			}
+			break
+		}
+	}
+	if d.calls < 1000/control.MaxFleetSummaries {
+		t.Errorf("%d calls of the daemon", d.calls)
 	}
 }
 

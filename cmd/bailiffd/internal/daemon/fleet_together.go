@@ -50,7 +50,7 @@ func (d *daemon) vouch(k prefix.Key, now time.Time) {
 	}
 }
 
-// CountFleet takes the summaries of other hosts and returns the one of this host.
+// CountFleet takes the summaries of other hosts and returns the one of this host, unless another call follows at once.
 func (a *controlAPI) CountFleet(ctx context.Context, req control.FleetSummaries) (*control.FleetSummariesTaken, error) {
 	r := &control.FleetSummariesTaken{Refused: map[string]int{}}
 	parsed := make([]*fleet.Summary, len(req.Summaries))
@@ -71,6 +71,9 @@ func (a *controlAPI) CountFleet(ctx context.Context, req control.FleetSummaries)
 					r.Refused[err.Error()]++
 				}
 			}
+		}
+		if req.More {
+			return r
 		}
 		own := d.others.tally.Take(now.UnixMicro(), t.Within, func(k prefix.Key) bool {
 			good := d.eng.Good(k, now.UnixMicro())

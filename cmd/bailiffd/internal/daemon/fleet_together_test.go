@@ -132,6 +132,9 @@ func TestTogether(t *testing.T) {
 	if n, err := b.client.Unban(ctx, "203.0.113.1", "", false); err != nil || n.Removed != 1 {
 		t.Errorf("%+v, %v", n, err)
 	}
+	if r, err := b.client.CountFleet(ctx, control.FleetSummaries{Host: "here", More: true}); err != nil || !r.On || r.Summary != nil {
+		t.Errorf("%+v, %v", r, err)
+	}
 	if _, s := exchange(); s == nil || len(s.Good) != 1+len(objection.Good) || s.Good[0] != (prefix.OfAddr(netip.MustParseAddr("203.0.113.1"))) {
 		t.Errorf("%+v", s)
 	}
