@@ -39,8 +39,8 @@ func removeRules(ctx context.Context, out io.Writer, force bool) error {
 	errs := []error{
 		clean(ipset.New(ipset.Options{Scopes: everything})),
 		clean(nftables.New(nftables.Options{Scopes: everything})),
-		r.cleanFirewalld(ctx, force),
 		r.cleanLists(ctx, force),
+		r.cleanFirewalld(ctx, force), // last: it may not answer
 	}
 	for _, l := range [][]firewall.RemovedObject{r.Removed, r.Left} {
 		slices.SortStableFunc(l, func(x, y firewall.RemovedObject) int {

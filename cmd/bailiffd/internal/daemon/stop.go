@@ -83,27 +83,39 @@ func (d *daemon) drain(firewallDone <-chan struct{}, until time.Time) bool {
 func (d *daemon) leaveFirewall(ctx context.Context, ended bool) (bans string) {
 	const kept, removed, stuck = "kept in the firewall", "removed from the firewall (keep_on_stop: false)", "not removed: the firewall failed"
 	keep := d.conf.Firewall.KeepOnStop
-	var lists error
-	if !keep && !d.firewall.trial() && !d.firewall.host.confined { // first: the kernel answers, even if another firewall does not
-		<-d.blocks.done // its context has ended
-		_, lists = d.blocks.table.Remove(ctx)
-	}
+	lists := make(chan error, 1)
+	go func() { lists <- d.leaveLists(ctx, keep) }() // beside the backends, which may not answer
 	var err error
 	if ended {
 		err = d.firewall.worker.close(ctx, !keep)
 	} else {
 		d.aud.Event(audit.KindFirewallError, "firewall, while stopping: it does not answer; the next start repairs it")
 	}
-	if keep {
+	err = errors.Join(err, <-lists)
+	switch {
+	case keep:
 		return kept
-	}
-	if err = errors.Join(lists, err); err != nil {
+	case err != nil:
 		d.aud.Event(audit.KindFirewallError, "firewall: rules and sets could not be removed: "+err.Error())
-	}
-	if err != nil || !ended {
+		return stuck
+	case !ended:
 		return stuck
 	}
 	return removed
+}
+
+// leaveLists removes the block lists, unless they are to be kept or belong to another daemon or to the backend.
+func (d *daemon) leaveLists(ctx context.Context, keep bool) error {
+	if keep || d.firewall.trial() || d.firewall.host.confined {
+		return nil
+	}
+	select {
+	case <-d.blocks.done: // its context has ended
+	case <-ctx.Done():
+		return errors.New("block lists: still being read")
+	}
+	_, err := d.blocks.table.Remove(ctx)
+	return err
 }
 
 // shutServer ends the control server. Calls that are being answered come first; they need the owner of the state.
