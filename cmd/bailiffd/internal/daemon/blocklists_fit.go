@@ -73,9 +73,10 @@ type barredList struct {
 
 // barredLists are the barred lists, on disk.
 type barredLists struct {
-	path  string
-	known map[string]barredList // by name, as of the start
-	saved string
+	path   string
+	known  map[string]barredList // by name, as of the start
+	saved  string
+	failed bool // to save
 }
 
 func loadBarred(dir string) (b barredLists) {
@@ -99,7 +100,7 @@ func (b *barredLists) of(l *blocklist.List) netip.Prefix {
 	return netip.Prefix{}
 }
 
-// save writes the file if it has changed, which is rare.
+// save writes the file if it has changed, which is rare. It returns the first of several errors in a row.
 func (b *barredLists) save(held map[string]*blockHeld) error {
 	if b.known != nil {
 		return nil // no configuration yet
@@ -114,8 +115,15 @@ func (b *barredLists) save(held map[string]*blockHeld) error {
 	if err != nil || string(data) == b.saved || len(m) == 0 && b.saved == "" {
 		return err
 	}
-	b.saved = string(data)
-	return atomicfile.Write(b.path, data, 0o600)
+	failed := b.failed
+	if err := atomicfile.Write(b.path, data, 0o600); err != nil {
+		if b.failed = true; failed {
+			return nil
+		}
+		return err
+	}
+	b.saved, b.failed = string(data), false
+	return nil
 }
 
 // setDouble passes on to the engine which addresses count double. Lists that are no longer configured as they were when the worker read them

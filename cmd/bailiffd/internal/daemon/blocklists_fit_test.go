@@ -4,10 +4,14 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"bailiff/policy/allow"
+	"bailiff/policy/blocklist"
 	"bailiff/policy/config"
 	"bailiff/policy/prefix"
 	"bailiff/units/control"
@@ -157,4 +161,24 @@ func TestDoubleList(t *testing.T) {
 		t.Error("banned by a list that is gone")
 	}
 	b.stop()
+}
+
+// TestBarredSaveFails: which lists would lock operators out is saved as soon as the disk has room again. The error is returned once.
+func TestBarredSaveFails(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	b := loadBarred(dir)
+	conf := &blocklist.List{Published: allow.Published{Name: "mine"}}
+	held := map[string]*blockHeld{"mine": {blockStatus: blockStatus{conf: conf}, barred: netip.MustParsePrefix("198.51.100.9/32")}}
+	if first, second := b.save(held), b.save(held); first == nil || second != nil {
+		t.Errorf("without a folder: %v, then %v", first, second)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.save(held); err != nil {
+		t.Error(err)
+	}
+	if after := loadBarred(dir); !after.of(conf).IsValid() {
+		t.Error("not saved")
+	}
 }
