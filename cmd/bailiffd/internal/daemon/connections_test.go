@@ -139,11 +139,15 @@ func TestConnectionsOfFullSet(t *testing.T) {
 		x.full = slices.DeleteFunc(x.full, func(b firewall.Ban) bool { return b.Prefix == p })
 		x.w.put([]change{{remove: true, ban: firewall.Ban{Prefix: p}}})
 	}
+	reconciled := func() {
+		t.Helper()
+		for e := x.next(); e.change == nil; e = x.next() {
+		}
+	}
 	finished := func() {
 		t.Helper()
 		a.hang <- struct{}{}
-		for e := x.next(); e.change == nil; e = x.next() {
-		}
+		reconciled()
 	}
 
 	// A batch fails.
@@ -185,18 +189,43 @@ func TestConnectionsOfFullSet(t *testing.T) {
 	x.barrier()
 	closed("after the failures", "192.0.2.5", "192.0.2.6")
 	x.later(minPause)
-	x.barrier()
+	reconciled()
 	closed("after the pause", "192.0.2.6")
 
-	// It is lifted while the full set with it is being applied.
-	a.set(func() { a.hang, a.add = make(chan struct{}), errors.New("no batch") })
-	x.ban("192.0.2.7/32")
-	for e := x.next(); !e.needFull; e = x.next() {
-	}
+	// It is lifted while the full set is applied, or waits; by a change behind it.
+	a.set(func() { a.hang = make(chan struct{}) })
+	x.w.reconcile(slices.Clone(x.full))
 	<-a.hang
-	closed("after the failure", "192.0.2.7")
+	x.ban("192.0.2.7/32")
+	x.ban("192.0.2.8/32")
+	x.ban("192.0.2.9/32")
+	x.w.reconcile(slices.Clone(x.full))
 	lift("192.0.2.7/32")
 	finished()
+	<-a.hang
+	lift("192.0.2.8/32")
+	finished()
+	closed("lifted meanwhile", "192.0.2.9")
+
+	// The same with a repair during the pause after a batch.
+	a.set(func() { a.hang, a.add = nil, errors.New("no batch") })
 	x.barrier()
-	closed("after the full set")
+	x.ban("192.0.2.10/32")
+	reconciled() // the first failure requests it at once
+	closed("after the first failure", "192.0.2.10", "192.0.2.10")
+	a.set(func() { a.hang = make(chan struct{}) })
+	x.w.reconcile(slices.Clone(x.full))
+	<-a.hang
+	x.ban("192.0.2.11/32")
+	x.ban("192.0.2.12/32")
+	x.w.inspect(&inspectRequest{want: slices.Clone(x.full), repair: true, answer: make(chan inspectResult, 1)})
+	lift("192.0.2.11/32")
+	finished()
+	if e := x.next(); e.err == nil || e.needFull {
+		t.Fatalf("%+v", e)
+	}
+	<-a.hang
+	closed("after the failure", "192.0.2.11", "192.0.2.12")
+	finished()
+	closed("after the repair", "192.0.2.12")
 }

@@ -88,11 +88,18 @@ func (w *firewallWorker) reconciled(err error, e *firewallEvent) {
 // fullDue reports whether the changes that were dropped are in a full set that is still to be applied. The caller holds the lock.
 func (w *firewallWorker) fullDue() bool { return w.overflow || w.pending.hasFull }
 
-// closeDropped closes the connections of the bans whose change was dropped, and which a full set has put into effect in be. The caller
-// holds the lock.
+// closeDropped closes the connections of the bans whose change was dropped, and which a full set has put into effect in be, unless a
+// change that is still to be applied lifts them. The caller holds the lock.
 func (w *firewallWorker) closeDropped(be firewall.Backend) {
 	if w.fullDue() {
 		return
+	}
+	for _, l := range [][]change{w.rest, w.pending.changes} {
+		for i := range l {
+			if l[i].remove {
+				delete(w.dropped, l[i].ban.Key())
+			}
+		}
 	}
 	now := w.now()
 	maps.DeleteFunc(w.dropped, func(_ firewall.Key, b firewall.Ban) bool { return b.Over(now) })
@@ -140,9 +147,11 @@ func (w *firewallWorker) applyAll(ctx context.Context, changes []change, inspect
 	}
 	for _, r := range inspects {
 		upTo(min(r.at, len(changes)))
+		w.rest = changes[done:]
 		w.answer(ctx, r)
 		ok = ok || w.failing == nil // it has repaired what failed: no full set may be on its way
 	}
+	w.rest = nil
 	upTo(len(changes))
 }
 
@@ -203,6 +212,9 @@ func (w *firewallWorker) batch(ctx context.Context, changes []change) error {
 		for i, c := range changes {
 			keys[i] = c.ban.Key()
 		}
+		w.mu.Lock()
+		w.drop(changes)
+		w.mu.Unlock()
 		return w.be.Remove(ctx, keys)
 	}
 	bans := make([]firewall.Ban, len(changes))

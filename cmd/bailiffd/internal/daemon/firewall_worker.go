@@ -49,6 +49,7 @@ type firewallWorker struct {
 	failing   error            // why bans may not be in effect; only a Reconcile clears it
 	reason    string           // what the next Reconcile repairs
 	retryAt   time.Time        // earliest time of the next request for a full set
+	rest      []change         // taken from the queue, and applied after the Reconcile that is under way
 
 	failures      int // of Reconcile, in a row
 	batchFailures int // that led to a Reconcile, since the last batch that worked
@@ -160,11 +161,6 @@ func (w *firewallWorker) put(changes []change) {
 		}
 	}
 	w.mu.Lock()
-	for i := range changes {
-		if changes[i].remove {
-			delete(w.dropped, changes[i].ban.Key()) // also if a full set with the ban is being applied
-		}
-	}
 	if len(w.pending.changes)+len(changes) > maxQueue {
 		w.drop(w.pending.changes)
 		w.pending.changes, w.overflow = nil, true
@@ -314,6 +310,7 @@ func (w *firewallWorker) work(ctx context.Context) (closing bool) {
 		w.begin(next)
 	}
 	if p.hasFull {
+		w.rest = p.changes
 		w.reconcileAll(ctx, p.full, p.adopt)
 		p.full = nil // it is large, and the rest may take long
 	} else if overflow && w.failing == nil {
