@@ -50,8 +50,8 @@ type Backend struct {
 	ready  bool                       // reconciled since New or Cleanup
 	want   map[firewall.Key]time.Time // the bans, with Until, including those that a wider ban covers
 
-	unloaded    bool   // what we changed in the permanent configuration is not in effect: the reload after it failed
 	checkReason string // problem found by Inspect or in the kernel, which firewalld itself may not see
+	unloaded    bool   // something was removed from the permanent configuration, and no reload has succeeded since
 	backendType string // firewalld's own backend: nftables, iptables or unknown; "" when not asked yet
 	gen         uint32 // generation of nftables at which the kernel still had firewalld's rules; 0: not read
 
@@ -115,7 +115,8 @@ func (b *Backend) Reconcile(ctx context.Context, bans []firewall.Ban) (ch firewa
 	if reloaded {
 		ch.Added = b.refill(ctx, want)
 	}
-	if err := b.ensure(ctx, &ch); err != nil {
+	late, err := b.ensure(ctx, &ch)
+	if err != nil {
 		return ch, b.failed(err)
 	}
 	if err := b.fillAll(ctx, want, &ch); err != nil {
@@ -128,6 +129,9 @@ func (b *Backend) Reconcile(ctx context.Context, bans []firewall.Ban) (ch firewa
 		ch.Refreshed = len(refreshed.WrongTimeout)
 	}
 	b.want, b.ready = want, true
+	if late != nil {
+		return ch, b.failed(late)
+	}
 	return ch, nil
 }
 
@@ -139,24 +143,27 @@ func (b *Backend) failed(err error) error {
 	return err
 }
 
-// ensure repairs the sets and the rules that refer to them. It reloads firewalld if something was missing.
-func (b *Backend) ensure(ctx context.Context, ch *firewall.Change) error {
+// ensure repairs the sets and the rules that refer to them. It reloads firewalld if something was missing, or was removed. late is the error
+// of a reload without which everything of ours is in effect, but also what was removed.
+func (b *Backend) ensure(ctx context.Context, ch *firewall.Change) (late, err error) {
 	why, err := b.checkRuntime(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	why = cmp.Or(why, b.checkReason)
 	if why == "" && b.ready && !b.unloaded {
-		return nil
+		return nil, nil
 	}
 	changed, err := b.ensurePermanent(ctx)
-	b.unloaded = b.unloaded || len(changed) > 0
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if why != "" || b.unloaded {
+	if why != "" || len(changed) > 0 || b.unloaded {
 		if err := b.reloadAndCheck(ctx); err != nil {
-			return err
+			if why == "" && b.unloaded {
+				return err, nil
+			}
+			return nil, err
 		}
 	}
 	switch {
@@ -167,7 +174,7 @@ func (b *Backend) ensure(ctx context.Context, ch *firewall.Change) error {
 	default:
 		ch.Repaired = changed
 	}
-	return nil
+	return nil, nil
 }
 
 // reloadAndCheck reloads firewalld, after which our sets and rules must exist.
@@ -392,7 +399,12 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 	b.sets, b.dirty = nil, true
 	b.mu.Unlock()
 	found, err := b.removeAll(ctx)
-	if b.unloaded = b.unloaded || found; b.unloaded {
+	if err == nil && !found { // unless an earlier reload has failed, nothing of ours is left at run time either
+		var names []string
+		names, err = b.names(ctx, mainPath, ipsetIface+"getIPSets")
+		found = slices.ContainsFunc(names, ourName)
+	}
+	if found {
 		err = errors.Join(err, b.reload(ctx))
 	}
 	return held(ctx, err)

@@ -1,14 +1,11 @@
 package firewalld
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"reflect"
 	"slices"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"bailiff/firewall"
@@ -171,48 +168,4 @@ func TestOtherMethod(t *testing.T) {
 	if err != nil || p.policy == nil {
 		t.Errorf("policy %v, %v", p.policy, err)
 	}
-}
-
-// TestReloadFails: what was removed from the permanent configuration is still in effect if the reload after it fails, so that is repeated.
-func TestReloadFails(t *testing.T) {
-	fewSets(t)
-	p := newPermanent(t, "drop")
-	b, err := New(Options{Scopes: []firewall.Scope{{}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close()
-	if _, err := b.ensurePermanent(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	var reloads atomic.Int64
-	for iface, methods := range map[string]map[string]any{
-		busName:                              {"reload": func() *dbus.Error { reloads.Add(1); return dbus.MakeFailedError(errors.New("busy")) }},
-		strings.TrimSuffix(ipsetIface, "."):  {"getIPSets": func() ([]string, *dbus.Error) { return slices.Sorted(maps.Keys(p.sets)), nil }},
-		strings.TrimSuffix(policyIface, "."): {"getPolicySettings": func(string) (map[string]dbus.Variant, *dbus.Error) { return b.policySettings(), nil }},
-	} {
-		if err := p.ExportMethodTable(methods, mainPath, iface); err != nil {
-			t.Fatal(err)
-		}
-	}
-	tries := func(what string, f func() error) {
-		t.Helper()
-		for range 2 {
-			before := reloads.Load()
-			if err := f(); err == nil || reloads.Load() != before+1 {
-				t.Errorf("%s: %v, %d reloads, want 1", what, err, reloads.Load()-before)
-			}
-		}
-	}
-	p.mu.Lock()
-	p.zones["drop"]["Source"] = []string{"ipset:bailiff4-0"}
-	p.mu.Unlock()
-	tries("an outdated source", func() error { return b.ensure(t.Context(), &firewall.Change{}) })
-	p.mu.Lock()
-	left := len(p.zones["drop"]["Source"])
-	p.mu.Unlock()
-	if left > 0 {
-		t.Error("it was not removed")
-	}
-	tries("cleaning up", func() error { return b.Cleanup(t.Context()) })
 }

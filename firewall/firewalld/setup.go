@@ -246,6 +246,7 @@ func (b *Backend) removeOutdated(ctx context.Context) (changed []string, err err
 	if err != nil {
 		return nil, err
 	}
+	b.unloaded = b.unloaded || policy != "" || len(zones) > 0
 	if policy != "" {
 		if err := b.bus.call(ctx, policy, configPolicyIface+"remove", nil); err != nil {
 			return nil, fmt.Errorf("policy %s: %w", policyName, err)
