@@ -25,13 +25,18 @@ const (
 // sentLog records which complaints were sent, for items whose other complaints have to be retried, and how many mails each contact got. It
 // is a file in bailiff-report's state folder, written after each mail.
 type sentLog struct {
-	path string // "": nothing is saved
+	path    string // "": nothing is saved
+	written bool   // the last attempt to write the file succeeded; false before the first
 
 	Sent     map[string]int64   `json:"sent"`     // time by key of the complaint, in seconds since 1970
 	Contacts map[string][]int64 `json:"contacts"` // times of mails in the last 24 hours, by address
 }
 
-// openSentLog reads the file. A file that cannot be read is an error: without it contacts would get mails twice.
+// errContent means that a file is there, but is not a log of sent complaints.
+var errContent = errors.New("remove it")
+
+// openSentLog reads the file. A file that cannot be read is an error: without it contacts would get mails twice. errContent is for an
+// administrator; any other error may pass.
 func openSentLog(folder, name string) (*sentLog, error) {
 	b := &sentLog{Sent: make(map[string]int64), Contacts: make(map[string][]int64)}
 	if folder == "" {
@@ -46,13 +51,13 @@ func openSentLog(folder, name string) (*sentLog, error) {
 		return nil, err
 	}
 	if len(data) > maxFile {
-		return nil, fmt.Errorf("%s: larger than %d bytes: remove it", b.path, maxFile)
+		return nil, fmt.Errorf("%s: larger than %d bytes: %w", b.path, maxFile, errContent)
 	}
 	if err := json.Unmarshal(data, b); err != nil {
-		return nil, fmt.Errorf("%s: %w: remove it", b.path, err)
+		return nil, fmt.Errorf("%s: %w: %w", b.path, err, errContent)
 	}
 	if b.Sent == nil || b.Contacts == nil {
-		return nil, fmt.Errorf("%s: incomplete: remove it", b.path)
+		return nil, fmt.Errorf("%s: incomplete: %w", b.path, errContent)
 	}
 	return b, nil
 }
@@ -117,8 +122,9 @@ func (b *sentLog) write() error {
 		return nil
 	}
 	data, err := json.Marshal(b)
-	if err != nil {
-		return err
+	if err == nil {
+		err = atomicfile.Write(b.path, data, 0o600)
 	}
-	return atomicfile.Write(b.path, data, 0o600)
+	b.written = err == nil
+	return err
 }

@@ -36,9 +36,11 @@ type destination struct {
 	sender *Sender
 	mailer mailer
 	own    ownDomains
+
+	unsaved *sentLog // nil: the file is up to date
 }
 
-// New makes a destination of type xarf. Errors are about its configuration or its file.
+// New makes a destination of type xarf. Errors are about its configuration or the content of its file.
 func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 	m, err := sendmail.New(env.Config, env.Host)
 	if err != nil {
@@ -48,10 +50,10 @@ func New(d *config.Destination, env deliver.Env) (deliver.Destination, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := openSentLog(env.State, d.Name); err != nil {
+	if _, err := openSentLog(env.State, d.Name); errors.Is(err, errContent) { // Deliver tries any other again
 		return nil, err
 	}
-	return &destination{d, env, s, m, newOwnDomains(s.Contact, s.From, env.Host)}, nil
+	return &destination{conf: d, env: env, sender: s, mailer: m, own: newOwnDomains(s.Contact, s.From, env.Host)}, nil
 }
 
 // ownDomains are the domains of this host and of the reporter.
@@ -111,9 +113,15 @@ func (d *destination) contacts(ctx context.Context, c *complaint) ([]string, err
 // next attempt sends only them.
 func (d *destination) Deliver(ctx context.Context, item *report.Item) (report.Receipt, error) {
 	// It is read here, since a destination that was configured before may still have been sending when this one was made.
-	sent, err := openSentLog(d.env.State, d.conf.Name)
-	if err != nil {
-		return report.Receipt{}, &report.Refused{All: true, Err: err}
+	sent := d.unsaved
+	if sent == nil {
+		var err error
+		switch sent, err = openSentLog(d.env.State, d.conf.Name); {
+		case errors.Is(err, errContent):
+			return report.Receipt{}, &report.Refused{All: true, Err: err}
+		case err != nil:
+			return report.Receipt{}, err
+		}
 	}
 	cases, left := complaints(item, d.conf.Format, d.conf.Lines)
 	var done, not []string
@@ -196,10 +204,17 @@ func (d *destination) allowed(sent *sentLog, to []string) (may []string, after t
 	return may, after
 }
 
+// send sends a complaint and records it. Nothing is sent while the file cannot be written: what a restart forgets would be sent again.
 func (d *destination) send(ctx context.Context, sent *sentLog, c *complaint, to []string) (string, error) {
 	m, err := d.sender.Message(c, d.conf.Format, to, d.env.Now())
 	if err != nil {
 		return "", &report.Refused{Err: err}
+	}
+	if !sent.written {
+		if err := sent.write(); err != nil {
+			return "", fmt.Errorf("what is sent cannot be recorded: %w", err)
+		}
+		d.unsaved = nil
 	}
 	receipt, err := d.mailer.Send(ctx, to, m.Bytes())
 	if err != nil {
@@ -207,6 +222,7 @@ func (d *destination) send(ctx context.Context, sent *sentLog, c *complaint, to 
 	}
 	// The mail was sent: an error of the file is no reason to send it again.
 	if err := sent.record(c.Key, to, d.env.Now(), d.conf.RetryFor+2*day); err != nil {
+		d.unsaved = sent
 		return fmt.Sprintf("%s (not recorded: %v)", receipt.Answer, err), nil
 	}
 	return receipt.Answer, nil

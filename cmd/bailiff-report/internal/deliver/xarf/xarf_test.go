@@ -382,6 +382,80 @@ func TestReloaded(t *testing.T) {
 	}
 }
 
+// filling is a mail system after whose next mail the disk is full.
+type filling struct {
+	mailer
+	full func()
+}
+
+func (f *filling) Send(ctx context.Context, to []string, msg []byte) (report.Receipt, error) {
+	r, err := f.mailer.Send(ctx, to, msg)
+	if f.full != nil {
+		f.full()
+		f.full = nil
+	}
+	return r, err
+}
+
+// TestDiskFull: nothing is sent that cannot be recorded, and a complaint that was sent just before the disk was full counts.
+func TestDiskFull(t *testing.T) {
+	o, d := newOutbox(t), conf()
+	env := environment(t, o)
+	blocked := filepath.Join(env.State, "xarf-complaints.json.new") // no replacement can be written while this is a folder
+	full := func() {
+		if err := os.Mkdir(blocked, 0o700); err != nil {
+			t.Error(err)
+		}
+	}
+	room := func() {
+		if err := os.Remove(blocked); err != nil {
+			t.Error(err)
+		}
+	}
+	x := open(t, d, env).(*destination)
+	item := delivertest.Item(ban("198.51.100.7", "abuse@example.net"), ban("198.51.100.8", "abuse@example.net"), ban("198.51.100.9", "abuse@example.net"))
+	full()
+	for range 2 {
+		if s := deliverTo(t, x, item); !strings.HasPrefix(s, "retry 0s: 198.51.100.7 (ssh): ") || !strings.Contains(s, blocked) || len(o.all()) != 0 {
+			t.Errorf("%d mails; %s", len(o.all()), s)
+		}
+	}
+	room()
+	x.mailer = &filling{x.mailer, full}
+	for range 3 {
+		if s := deliverTo(t, x, item); !strings.HasPrefix(s, "retry 0s: 1 of 3 complaints were sent; 198.51.100.8 (ssh): ") || len(o.all()) != 1 {
+			t.Errorf("%d mails; %s", len(o.all()), s)
+		}
+	}
+	room()
+	for _, x := range []deliver.Destination{x, x, open(t, d, env)} {
+		if s := deliverTo(t, x, item); !strings.HasPrefix(s, "retry ") || !strings.Contains(s, "2 of 3 complaints were sent; 198.51.100.9 (ssh): the abuse contact got 2 mails in 24 hours") || len(o.all()) != 2 {
+			t.Errorf("%d mails; %s", len(o.all()), s)
+		}
+	}
+}
+
+// TestSentLogUnreadable: an error of the disk is tried again, and holds nothing.
+func TestSentLogUnreadable(t *testing.T) {
+	o, d := newOutbox(t), conf()
+	env := environment(t, o)
+	path := filepath.Join(env.State, "xarf-complaints.json")
+	if err := os.Mkdir(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	x := open(t, d, env)
+	item := delivertest.Item(ban("198.51.100.7", "abuse@example.net"))
+	if s := deliverTo(t, x, item); !strings.HasPrefix(s, "retry 0s: ") || !strings.Contains(s, path) || len(o.all()) != 0 {
+		t.Errorf("%d mails; %s", len(o.all()), s)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if s := deliverTo(t, x, item); !strings.HasPrefix(s, "ok: ") || len(o.all()) != 1 {
+		t.Errorf("%d mails; %s", len(o.all()), s)
+	}
+}
+
 func TestNewRefuses(t *testing.T) {
 	env := environment(t, newOutbox(t))
 	d := conf()
