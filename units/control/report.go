@@ -65,6 +65,7 @@ type Whois struct {
 	Source  string       `json:"source,omitempty"`  // the server that answered
 	Asked   time.Time    `json:"asked"`
 	Failed  string       `json:"failed,omitempty"` // why there is no answer
+	Unasked string       `json:"-"`                // why a server that may know more, such as Abuse, could not be asked
 }
 
 // TemplateError is an error in a mail template, in the output of bailiff-report check-templates.

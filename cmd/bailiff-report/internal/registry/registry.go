@@ -167,8 +167,7 @@ func (r *Registry) fly(ctx context.Context, f *flight, key netip.Prefix, addr ne
 	hold := r.cfg.Cache
 	select {
 	case r.slots <- struct{}{}:
-		var whole bool
-		if w, whole = r.ask(ctx, addr); !whole {
+		if w = r.ask(ctx, addr); w.Unasked != "" {
 			hold = min(hold, failedFor)
 		}
 		<-r.slots
@@ -183,9 +182,8 @@ func (r *Registry) fly(ctx context.Context, f *flight, key netip.Prefix, addr ne
 	close(f.done)
 }
 
-// ask asks RDAP, whois and the DNS zone in turn. Each gets a part of the time, so that one that hangs leaves some to the next. An
-// answer is whole if all that were asked could be reached.
-func (r *Registry) ask(ctx context.Context, addr netip.Addr) (w *report.Whois, whole bool) {
+// ask asks RDAP, whois and the DNS zone in turn. Each gets a part of the time, so that one that hangs leaves some to the next.
+func (r *Registry) ask(ctx context.Context, addr netip.Addr) (w *report.Whois) {
 	start := time.Now()
 	limit := r.cfg.TimeLimit
 	if deadline, ok := ctx.Deadline(); ok {
@@ -219,7 +217,9 @@ func (r *Registry) ask(ctx context.Context, addr netip.Addr) (w *report.Whois, w
 		ctx, cancel := within(part)
 		var err error
 		if w, err = r.whois(ctx, addr); err != nil {
-			errs = append(errs, err)
+			if errs = append(errs, err); w != nil {
+				w.Unasked = reason(err)
+			}
 		}
 		cancel()
 	}
@@ -229,20 +229,24 @@ func (r *Registry) ask(ctx context.Context, addr netip.Addr) (w *report.Whois, w
 		}
 		w = r.failed(errors.Join(errs...))
 	}
-	whole = w.Failed == ""
 	if len(w.Abuse) == 0 && contacts {
 		// No address is guessed if the zone has none.
 		var err error
-		w.Abuse, err = r.contacts(ctx, addr)
-		whole = whole && err == nil
+		if w.Abuse, err = r.contacts(ctx, addr); err != nil {
+			w.Unasked = reason(err)
+		}
 	}
-	return w, whole
+	return w
 }
 
 // failed is the answer of a lookup that failed.
 func (r *Registry) failed(err error) *report.Whois {
-	reason := strings.ReplaceAll(err.Error(), "\n", "; ")
-	return &report.Whois{Asked: r.now(), Failed: safetext.Line(reason, 400)}
+	return &report.Whois{Asked: r.now(), Failed: reason(err)}
+}
+
+// reason is an error in one line.
+func reason(err error) string {
+	return safetext.Line(strings.ReplaceAll(err.Error(), "\n", "; "), 400)
 }
 
 // usable refuses networks larger than any that a registry gave to one holder: such answers are about unassigned space.

@@ -23,7 +23,7 @@ const (
 
 // whois follows referrals from server to server and returns the answer of the last one that knew the network. The holder of a network
 // chooses the server that its registry refers to, so an answer about a larger network than the one before is ignored: it would be
-// cached for addresses of others.
+// cached for addresses of others. If a server that one refers to cannot be asked, the answer so far comes with that error.
 func (r *Registry) whois(ctx context.Context, addr netip.Addr) (*report.Whois, error) {
 	ctx, c := newChain(ctx)
 	var known *report.Whois
@@ -32,10 +32,8 @@ func (r *Registry) whois(ctx context.Context, addr netip.Addr) (*report.Whois, e
 		asked = append(asked, at)
 		w, next, err := r.query(ctx, at, addr)
 		switch {
-		case err != nil && known == nil:
-			return nil, err
-		case err != nil: // a provider's server cannot be reached: its registry's answer is used
-			return known, nil
+		case err != nil:
+			return known, err
 		case w != nil && (known == nil || w.Network.Bits() >= known.Network.Bits()): // both contain addr
 			known = w
 		}
@@ -64,12 +62,17 @@ func (r *Registry) query(ctx context.Context, server string, addr netip.Addr) (w
 	}
 	next = whois.Referral(data)
 	w = whois.Parse(data, addr)
-	// A /8 with a referral is the address space of the registry that it refers to.
-	if !w.Network.IsValid() || !usable(w.Network) || next != "" && w.Network.Bits() == 8 && w.Network.Addr().Is4() {
+	if !w.Network.IsValid() || !usable(w.Network) || next != "" && ofRegistry(w.Network) {
 		return nil, next, nil
 	}
 	w.Source, w.Asked = short(server), r.now()
 	return w, next, nil
+}
+
+// ofRegistry reports whether a network is as large as the address space that IANA gives to registries: with a referral, it is that of the
+// registry that it refers to. IANA's smallest for IPv6 are /23.
+func ofRegistry(p netip.Prefix) bool {
+	return p.Addr().Is4() && p.Bits() <= 8 || p.Addr().Is6() && p.Bits() <= 23
 }
 
 // exchange sends a question and reads the answer, to the end or to maxWhois bytes.

@@ -10,6 +10,7 @@ package xarf
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,9 +91,10 @@ func (d *destination) contacts(ctx context.Context, c *complaint) ([]string, err
 	found := c.Abuse
 	if len(found) == 0 && d.env.Lookup != nil {
 		w := d.env.Lookup(ctx, c.Address)
-		if found = w.Abuse; len(found) == 0 && w.Failed != "" {
-			return nil, &report.Retry{Own: true, Err: fmt.Errorf("no abuse contact: the registries did not answer: %s", w.Failed)}
+		if why := cmp.Or(w.Failed, w.Unasked); len(w.Abuse) == 0 && why != "" {
+			return nil, &report.Retry{Own: true, Err: fmt.Errorf("no abuse contact: the registries did not answer: %s", why)}
 		}
+		found = w.Abuse
 	}
 	var to []string
 	for _, a := range found {

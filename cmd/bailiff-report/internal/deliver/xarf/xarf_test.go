@@ -229,6 +229,22 @@ func TestContacts(t *testing.T) {
 	}
 }
 
+// TestUnasked: a complaint waits while a server that may know the contact cannot be asked.
+func TestUnasked(t *testing.T) {
+	o := newOutbox(t)
+	env := environment(t, o)
+	w := &report.Whois{Unasked: "whois.example: no answer in time"}
+	env.Lookup = func(context.Context, netip.Addr) *report.Whois { return w }
+	x, item := open(t, conf(), env), delivertest.Item(ban("198.51.100.7"))
+	if s := deliverTo(t, x, item); !strings.HasPrefix(s, "retry 0s: ") || !strings.HasSuffix(s, "the registries did not answer: whois.example: no answer in time") {
+		t.Error(s)
+	}
+	w = &report.Whois{Unasked: w.Unasked, Abuse: []string{"abuse@example.net"}}
+	if s := deliverTo(t, x, item); !strings.HasPrefix(s, "ok: ") || len(o.all()) != 1 {
+		t.Errorf("%d mails; %s", len(o.all()), s)
+	}
+}
+
 // A contact gets no more mails in 24 hours than configured, over restarts, however its address is written; the rest waits.
 func TestPerContact(t *testing.T) {
 	o, d := newOutbox(t), conf()
