@@ -39,6 +39,7 @@ const (
 	// Fields of bailiff-report's entries. If an entry is about several reports, FieldBanID and FieldAddress occur several times.
 	FieldDestination = "BAILIFF_DESTINATION" // where a report went
 	FieldItem        = "BAILIFF_ITEM"        // key of the reports delivered together, the same in every attempt
+	FieldReports     = "BAILIFF_REPORTS"     // of a digest: keys of its reports, one per line
 	FieldReceipt     = "BAILIFF_RECEIPT"     // the destination's answer
 	FieldError       = "BAILIFF_ERROR"       // why the destination did not accept it
 )

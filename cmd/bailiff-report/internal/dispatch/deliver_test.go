@@ -9,7 +9,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -564,6 +567,117 @@ func TestDamagedQueue(t *testing.T) {
 		if one, two := b.items("one")[id+".one"], b.items("two")[id+".two"]; one != 1 || two != 1 {
 			t.Errorf("%s: delivered %d and %d times", id, one, two)
 		}
+	}
+}
+
+// copied passes on audit entries, and keeps those about deliveries.
+type copied struct {
+	*audit.Writer
+	mu   sync.Mutex
+	sent []audit.Entry
+}
+
+func (c *copied) Send(e audit.Entry) {
+	if e.Kind == audit.KindReported {
+		c.mu.Lock()
+		c.sent = append(c.sent, e)
+		c.mu.Unlock()
+	}
+	c.Writer.Send(e)
+}
+
+// TestDamagedDigest: after damage, the journal shows every report that was part of a digest: those of large digests, of prolonged bans and of
+// unbans, too.
+func TestDamagedDigest(t *testing.T) {
+	b := newBench(t, reports("mail: {"+prog+", digest: hourly, prolonged: true}, phone: {"+ntfy+", digest: hourly, events: [bans, unbans], prolonged: true}"))
+	for _, name := range []string{"mail", "phone"} {
+		b.script(name, take)
+	}
+	var ahead atomic.Int64
+	trail := &copied{Writer: b.trail}
+	o := b.options()
+	o.Audit, o.Now = trail, func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	waiting := func(mail, phone int) {
+		t.Helper()
+		b.until(fmt.Sprintf("%d and %d reports wait", mail, phone), func() (ok bool) {
+			b.inside(func(d *Dispatcher) {
+				ok = len(d.q.destination("mail").all) == mail && len(d.q.destination("phone").all) == phone
+			})
+			return ok
+		})
+	}
+	b.run(o)
+	const n = 100
+	var ids []string
+	for i := range n {
+		ids = append(ids, b.ban(fmt.Sprintf("198.51.100.%d", i+1)))
+	}
+	now := time.Now()
+	b.event(audit.BanEvent{Prefix: netip.MustParsePrefix("198.51.100.9/32"), Jail: "sshd", ID: ids[8], First: now, Since: now, Until: now.Add(time.Hour), Failures: 9, Count: 1, Reason: "failures"}, audit.KindExtend)
+	b.entry(map[string]string{"MESSAGE_ID": audit.KindUnban.ID(), "MESSAGE": "unban", audit.FieldPrefix: "198.51.100.10/32", audit.FieldJail: "sshd", audit.FieldBanID: ids[9],
+		audit.FieldUntil: audit.Forever, audit.FieldReason: "lifted by hand"})
+	waiting(n+1, n+2)
+	ahead.Store(int64(time.Hour))
+	b.inside(func(*Dispatcher) {}) // it looks at the clock
+	b.told(audit.KindReported, "report to mail, 101 bans")
+	b.told(audit.KindReported, "report to phone, 102 bans")
+	waiting(0, 0)
+	b.stop()
+	for _, e := range trail.sent { // as journald would write them
+		b.write.Lock()
+		b.n++
+		out := fmt.Appendf(nil, "__REALTIME_TIMESTAMP=%d\n__MONOTONIC_TIMESTAMP=%d\n_BOOT_ID=%s\n", time.Now().UnixMicro(), 1_000_000+b.n, b.boot)
+		for _, f := range append(e.Fields, audit.Field{Name: "MESSAGE_ID", Value: e.Kind.ID()}, audit.Field{Name: "MESSAGE", Value: e.Message},
+			audit.Field{Name: "_UID", Value: fmt.Sprint(reportUID)}, audit.Field{Name: "_SYSTEMD_UNIT", Value: Unit}) {
+			out = journaltest.Field(out, f.Name, []byte(f.Value))
+		}
+		if _, err := b.in.Write(append(out, '\n')); err != nil {
+			t.Fatal(err)
+		}
+		b.write.Unlock()
+	}
+	b.readable("report to mail, 101 bans", 1)
+	b.readable("report to phone, 102 bans", 1)
+	path := filepath.Join(b.dir, "queue", "queue")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := len(data) / 8; i < len(data)*7/8; i++ {
+		data[i] ^= 0x55
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.run(o)
+	b.told(audit.KindReportQueue, "the queue was damaged")
+	b.until("the journal is read", func() (ok bool) {
+		b.inside(func(d *Dispatcher) { ok = d.caughtUp })
+		return ok
+	})
+	b.inside(func(d *Dispatcher) {
+		for _, name := range []string{"mail", "phone"} {
+			for key := range d.q.destination(name).all {
+				t.Errorf("%s: would be sent again", key)
+			}
+		}
+	})
+}
+
+// TestOutcomes: an entry about a prolonged ban or an unban says nothing about the report of the ban itself. Digests of earlier versions named
+// bans only.
+func TestOutcomes(t *testing.T) {
+	b := newBench(t, reports(""))
+	for item, id := range map[string]string{"a1.one": "a1", "a2-00ff.one": "a2", "a3-unban.one": "a3", "digest-a4-1.one": "a4"} {
+		b.entry(map[string]string{"MESSAGE_ID": audit.KindReported.ID(), "_UID": fmt.Sprint(reportUID), "_SYSTEMD_UNIT": Unit,
+			"MESSAGE": "report to one", audit.FieldDestination: "one", audit.FieldItem: item, audit.FieldBanID: id})
+	}
+	b.readable("report to one", 4)
+	b.start()
+	known, err := b.d.outcomes(time.Now().Add(-time.Hour))
+	keys := strings.ReplaceAll(strings.Join(slices.Sorted(maps.Keys(known)), " "), doneKey("one", ""), "")
+	if want := "a1.one a2-00ff.one a3-unban.one a4.one digest-a4-1.one"; err != nil || keys != want {
+		t.Errorf("%v: %s, want %s", err, keys, want)
 	}
 }
 

@@ -118,7 +118,7 @@ func (d *Dispatcher) serve(x *destination, now time.Time, busy bool) (at time.Ti
 		return x.pausedUntil
 	}
 	if reports := x.digest(now); len(reports) > 0 {
-		return d.start(x, itemKey("digest-"+reports[0].Key+"-"+strconv.Itoa(len(reports)), x.name), reports, nil)
+		return d.start(x, itemKey(digestPrefix+reports[0].Key+"-"+strconv.Itoa(len(reports)), x.name), reports, nil)
 	}
 	if x.ep.conf.Notice() {
 		at = x.noticeAt(now)

@@ -417,8 +417,10 @@ func (d *Dispatcher) log(p audit.Priority, message string, fields ...audit.Field
 	d.o.Audit.Send(audit.Entry{Priority: p, Message: message, Fields: fields})
 }
 
-// maxNamed is how many reports of a digest an audit entry names.
-const maxNamed = 64
+const (
+	maxNamed   = 64             // reports of a digest whose bans and addresses an audit entry names
+	maxReports = maxNotice * 64 // bytes of FieldReports at most: a key has up to 49, and a newline
+)
 
 // auditDelivery writes an audit entry about a delivery.
 func (d *Dispatcher) auditDelivery(k audit.Kind, it *delivery, what string, more ...audit.Field) {
@@ -439,6 +441,9 @@ func (d *Dispatcher) auditDelivery(k audit.Kind, it *delivery, what string, more
 	}
 	if len(reports) == 1 {
 		f = append(f, audit.Field{Name: audit.FieldJail, Value: reports[0].Jail})
+	}
+	if it.digest {
+		f = append(f, audit.Field{Name: audit.FieldReports, Value: strings.Join(keysOf(reports), "\n")})
 	}
 	d.event(k, fmt.Sprintf("report to %s, %s: %s", it.dest.name, about, what), append(f, more...)...)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"bailiff/cmd/bailiff-report/internal/report"
@@ -240,7 +241,7 @@ func doneKey(dest, key string) string { return dest + "\x00" + key }
 func (d *Dispatcher) outcomes(since time.Time) (known map[string]int64, err error) {
 	j, err := journal.Open(d.o.Source, journal.Options{
 		Matches: journal.Matches{audit.Matches(Unit, []uint32{d.o.Self}, audit.KindReported, audit.KindReportDropped)},
-		Fields:  []string{audit.FieldDestination, audit.FieldItem},
+		Fields:  []string{audit.FieldDestination, audit.FieldItem, audit.FieldReports}, MaxValue: maxReports,
 	})
 	if err != nil {
 		return nil, err
@@ -255,12 +256,18 @@ func (d *Dispatcher) outcomes(since time.Time) (known map[string]int64, err erro
 		}
 		at := int64(entry.Realtime)
 		known[doneKey(dest, key)] = at
-		entry.Each(func(field string, id []byte) bool { // the reports of a digest
-			if field == audit.FieldBanID {
-				known[doneKey(dest, itemKey(string(id), dest))] = at
+		if reports := string(entry.Field(2)); reports != "" {
+			for key := range strings.SplitSeq(reports, "\n") {
+				known[doneKey(dest, itemKey(key, dest))] = at
 			}
-			return true
-		})
+		} else if strings.HasPrefix(key, digestPrefix) { // of an earlier version: it has the bans only
+			entry.Each(func(field string, id []byte) bool {
+				if field == audit.FieldBanID {
+					known[doneKey(dest, itemKey(string(id), dest))] = at
+				}
+				return true
+			})
+		}
 	}
 	return known, nil
 }

@@ -240,6 +240,9 @@ func (x *destination) rememberAddress(rp *queuedReport) {
 	}
 }
 
+// digestPrefix begins the key of a digest.
+const digestPrefix = "digest-"
+
 // itemKey returns the key of the delivery of one report.
 func itemKey(reportKey, dest string) string { return reportKey + "." + dest }
 
