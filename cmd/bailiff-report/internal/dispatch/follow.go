@@ -83,6 +83,10 @@ func (d *Dispatcher) read(ctx context.Context) error {
 	if err := h.open(rebuild != 0); err != nil {
 		return err
 	}
+	// If it is read again, it begins here, not at a later start or reload.
+	if err := d.call(ctx, func() { d.pos = h.pos }); err != nil {
+		return err
+	}
 	for {
 		bans, reload, end := h.batch(nil, nil)
 		if ok, err := d.take(ctx, &intake{set: h.set, pos: h.pos, bans: bans}); err != nil || !ok {
@@ -365,13 +369,14 @@ func (h *banReader) closeBuilder() {
 	}
 }
 
-// open opens the journal at the position.
+// open opens the journal at the position. Without one, it sets it: to the last start or reload of the daemon, or to how far bans are rebuilt.
 func (h *banReader) open(rebuilding bool) error {
 	d := h.d
 	o := journal.Options{Matches: d.matches(), Fields: []string{"MESSAGE_ID"}}
 	pos := h.pos
 	if rebuilding && pos == (position{}) {
 		pos.Realtime = uint64(time.Now().Add(-h.set.conf.Report.RetryFor).UnixMicro())
+		h.pos = pos
 	}
 	j, err := journal.Open(d.o.Source, o)
 	if err != nil {
@@ -405,9 +410,12 @@ func (h *banReader) open(rebuilding bool) error {
 	}
 	defer start.Close()
 	if start.SeekTail(); start.Previous() {
-		return j.SeekCursor(start.Entry().Cursor)
+		e := start.Entry()
+		h.pos = position{e.Cursor.String(), e.Realtime}
+		return j.SeekCursor(e.Cursor)
 	}
-	j.SeekRealtime(uint64(d.began.UnixMicro()))
+	h.pos = position{Realtime: uint64(d.began.UnixMicro())}
+	j.SeekRealtime(h.pos.Realtime)
 	return nil
 }
 

@@ -53,6 +53,60 @@ func TestReloadWithoutEntry(t *testing.T) {
 	}
 }
 
+// TestReloadBeforeFirstBan: the first ban of all is being read when another configuration takes effect, so it is read again, although the daemon has
+// written an entry since then at which a first start would begin.
+func TestReloadBeforeFirstBan(t *testing.T) {
+	b := newBench(t, reports("one: {"+prog+"}"))
+	b.script("one", take)
+	var ahead atomic.Int64
+	o := b.options()
+	o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	b.run(o)
+	b.inside(func(d *Dispatcher) { d.q.log.limit = 0 })
+	first := b.ban("198.51.100.1")
+	b.until("no room for it", func() (ok bool) { b.inside(func(d *Dispatcher) { ok = d.noRoom != "" }); return ok })
+	if err := b.d.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.entry(map[string]string{"MESSAGE_ID": audit.KindReload.ID(), "MESSAGE": "reloaded"})
+	b.readable("reloaded", 1)
+	ahead.Store(int64(2 * fullPause))
+	b.inside(func(d *Dispatcher) { d.q.log.limit = maxFile })
+	second := b.ban("198.51.100.2")
+	b.until("the second ban", b.got("one", second))
+	b.until("the first ban", b.got("one", first))
+	if one := b.items("one"); len(one) != 2 || one[first+".one"] != 1 || one[second+".one"] != 1 {
+		t.Errorf("delivered %v", one)
+	}
+}
+
+// TestBegins: wherever reading begins, that is the position. So the first ban can be read again, also after a reload of the daemon.
+func TestBegins(t *testing.T) {
+	b := newBench(t, reports("one: {"+prog+"}"))
+	d, err := New(b.options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.q.close()
+	open := func(from position, rebuilding bool) *banReader {
+		h := &banReader{d: d, set: d.set, pos: from}
+		t.Cleanup(h.close)
+		if err := h.open(rebuilding); err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	begins := map[bool]position{true: open(position{}, true).pos, false: open(position{}, false).pos}
+	id := b.ban("198.51.100.1")
+	b.entry(map[string]string{"MESSAGE_ID": audit.KindReload.ID(), "MESSAGE": "reloaded"})
+	b.readable("reloaded", 1)
+	for rebuilding, from := range begins {
+		if bans, _, _ := open(from, false).batch(nil, nil); len(bans) != 1 || bans[0].ban.ID != id {
+			t.Errorf("rebuilding %v: read %d bans from %+v", rebuilding, len(bans), from)
+		}
+	}
+}
+
 // slow is a program whose deliveries wait.
 type slow struct {
 	program
